@@ -1,0 +1,238 @@
+#include "background.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "list.h"
+
+/* The pause between two rounds of the polls: short after work, doubling to the long one. */
+enum { PAUSE_MIN_MS = 1, PAUSE_MAX_MS = 8 };
+
+struct watch {
+	struct sl_list node;
+	int fd; /* -1 for a poll */
+	void (*on_fd)(void *arg);
+	bool (*on_poll)(void *arg);
+	void *arg;
+};
+
+/* Protected by lock, which the thread holds while it runs callbacks; hence recursive. */
+static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static struct sl_list watches = SL_LIST_INIT(watches);
+static int epoll_fd = -1, kick_fd = -1;
+static bool running;
+static unsigned polls;
+
+static bool run_polls(void)
+{
+	struct watch *w, *tmp;
+	bool busy = false;
+
+	pthread_mutex_lock(&lock);
+	sl_list_for_each_safe (w, tmp, &watches, node) {
+		if (w->on_poll && w->on_poll(w->arg))
+			busy = true;
+	}
+	pthread_mutex_unlock(&lock);
+	return busy;
+}
+
+static void run_fd(int fd)
+{
+	struct watch *w;
+
+	pthread_mutex_lock(&lock);
+	sl_list_for_each (w, &watches, node) {
+		if (w->fd == fd) {
+			w->on_fd(w->arg);
+			break;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+static void *loop(void *arg)
+{
+	struct epoll_event events[16];
+	int pause_ms = PAUSE_MIN_MS;
+
+	(void)arg;
+	for (;;) {
+		/* Without polls there is nothing to look after: sleep until a descriptor speaks. */
+		int n = epoll_wait(epoll_fd, events, sl_array_size(events),
+			__atomic_load_n(&polls, __ATOMIC_RELAXED) ? pause_ms : -1);
+
+		for (int i = 0; i < n; i++) {
+			uint64_t kicks;
+
+			if (events[i].data.fd != kick_fd)
+				run_fd(events[i].data.fd);
+			else if (read(kick_fd, &kicks, sizeof(kicks)) < 0)
+				continue;
+		}
+		if (run_polls())
+			pause_ms = PAUSE_MIN_MS;
+		else if (pause_ms < PAUSE_MAX_MS)
+			pause_ms *= 2;
+	}
+	return NULL;
+}
+
+/* The thread, its epoll and its eventfd are the parent's: start afresh at the next use. */
+static void after_fork(void)
+{
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+	if (!running)
+		return;
+	running = false;
+	close(epoll_fd);
+	close(kick_fd);
+	epoll_fd = kick_fd = -1;
+}
+
+static int watch_fd(int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : -errno;
+}
+
+/* With the lock held. */
+static int start(void)
+{
+	static bool atfork;
+	sigset_t all, old;
+	pthread_t thread;
+	struct watch *w;
+	int err;
+
+	if (running)
+		return 0;
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (epoll_fd < 0 || kick_fd < 0) {
+		err = -errno;
+		goto fail;
+	}
+	err = watch_fd(kick_fd);
+	if (err)
+		goto fail;
+	sl_list_for_each (w, &watches, node) {
+		if (w->fd >= 0)
+			watch_fd(w->fd);
+	}
+	/* Signals are the application's business, and the mask is inherited. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = -pthread_create(&thread, NULL, loop, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		goto fail;
+	pthread_setname_np(thread, "sluice-bg");
+	pthread_detach(thread);
+	if (!atfork)
+		pthread_atfork(NULL, NULL, after_fork);
+	atfork = true;
+	running = true;
+	return 0;
+fail:
+	if (epoll_fd >= 0)
+		close(epoll_fd);
+	if (kick_fd >= 0)
+		close(kick_fd);
+	epoll_fd = kick_fd = -1;
+	return err;
+}
+
+static int add(struct watch *w)
+{
+	int err;
+
+	pthread_mutex_lock(&lock);
+	err = start();
+	if (!err && w->fd >= 0)
+		err = watch_fd(w->fd);
+	if (!err) {
+		sl_list_add_tail(&watches, &w->node);
+		if (w->on_poll)
+			__atomic_add_fetch(&polls, 1, __ATOMIC_RELAXED);
+	}
+	pthread_mutex_unlock(&lock);
+	if (err)
+		free(w);
+	else
+		sl_background_kick();
+	return err;
+}
+
+int sl_background_add_fd(int fd, void (*fn)(void *arg), void *arg)
+{
+	struct watch *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	*w = (struct watch){ .fd = fd, .on_fd = fn, .arg = arg };
+	return add(w);
+}
+
+int sl_background_add_poll(bool (*fn)(void *arg), void *arg)
+{
+	struct watch *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	*w = (struct watch){ .fd = -1, .on_poll = fn, .arg = arg };
+	return add(w);
+}
+
+void sl_background_del_fd(int fd)
+{
+	struct watch *w, *tmp;
+
+	pthread_mutex_lock(&lock);
+	sl_list_for_each_safe (w, tmp, &watches, node) {
+		if (w->fd != fd)
+			continue;
+		if (running)
+			epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+		sl_list_del(&w->node);
+		free(w);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+void sl_background_del_poll(bool (*fn)(void *arg), void *arg)
+{
+	struct watch *w, *tmp;
+
+	pthread_mutex_lock(&lock);
+	sl_list_for_each_safe (w, tmp, &watches, node) {
+		if (w->on_poll != fn || w->arg != arg)
+			continue;
+		__atomic_sub_fetch(&polls, 1, __ATOMIC_RELAXED);
+		sl_list_del(&w->node);
+		free(w);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+void sl_background_kick(void)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&lock);
+	if (start() == 0 && write(kick_fd, &one, sizeof(one)) < 0)
+		sched_yield(); /* the counter is full: the thread has kicks enough */
+	pthread_mutex_unlock(&lock);
+}

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "defs.h"
+
+/*
+ * CPU numbers are the machine's. A worker claims the CPU it is pinned to; everybody else who runs
+ * programs borrows one for the length of a run, so that per-CPU data has one writer at a time.
+ */
+
+/* Number of possible CPUs, as libbpf_num_possible_cpus counts them; at most SL_MAX_CPUS. */
+SL_ANY unsigned sl_cpu_count(void);
+
+/* Claims `cpu` for the calling worker. -EBUSY when another worker has it, -EINVAL past the end. */
+SL_WORKER int sl_cpu_claim(unsigned cpu);
+SL_WORKER void sl_cpu_release(unsigned cpu);
+
+/* Runs what was posted to this worker's CPU; one load when nothing was. Once per burst. */
+SL_WORKER void sl_cpu_poll(unsigned cpu);
+
+/*
+ * Runs fn(cpu, arg) as the only user of `cpu` and returns its result: on the calling thread where
+ * no worker owns the CPU, else on its worker between two bursts. fn runs in an RCU read section.
+ * -ENXIO when the CPU does not exist.
+ */
+SL_CONTROL int sl_cpu_run(unsigned cpu, int (*fn)(unsigned cpu, void *arg), void *arg);
+
+/* A CPU that no worker owns, the caller's own if possible; any CPU when workers own them all. */
+SL_CONTROL unsigned sl_cpu_pick(void);

@@ -1,0 +1,94 @@
+#pragma once
+
+#include "defs.h"
+
+struct rte_mbuf;
+struct sl_map;
+struct sl_prog;
+
+/*
+ * The context that compiled programs run on. `struct xdp_md` and `struct __sk_buff` are views of
+ * it: the verifier checks an access against the rows in field.h, the JIT turns it into the load or
+ * store that the row names. Compiled code holds offsets into this struct, so every field is part
+ * of the contract between the helpers, the JIT and the ports.
+ *
+ * A context lives on the stack of whoever runs programs: a worker for a burst, or a test run.
+ */
+
+/* What a program asked for besides its return value; reset before each run. One per CPU. */
+struct sl_run {
+	uint32_t cpu;
+	uint32_t redirect_ifindex; /* 0: none asked for */
+	uint64_t redirect_flags;
+	struct sl_map *redirect_map; /* NULL unless bpf_redirect_map */
+	uint32_t redirect_key;
+	uint32_t tail_failed; /* tail calls that fell through, counted for statistics */
+	uint64_t random; /* state of bpf_get_prandom_u32 */
+	void *worker; /* the port layer's; NULL in a test run */
+};
+
+struct sl_ctx {
+	/*
+	 * Line 0: the packet. Programs see [data, data_end); data_meta <= data; nothing may move
+	 * below `head` or past `tail`. Helpers that move them change only these fields; whoever runs
+	 * the program copies them back into the mbuf.
+	 */
+	uint8_t *data;
+	uint8_t *data_end;
+	uint8_t *data_meta;
+	uint8_t *head;
+	uint8_t *tail;
+	struct rte_mbuf *mbuf; /* never NULL; without a pool in a test run */
+	struct sl_run *run;
+	uint32_t cpu; /* same as run->cpu: constant for a burst */
+	uint32_t ingress_ifindex;
+
+	/* Line 1: the rest of xdp_md, and __sk_buff (uapi names; host byte order but for protocol). */
+	uint32_t rx_queue_index;
+	uint32_t egress_ifindex;
+	uint32_t len; /* all segments */
+	uint32_t mark;
+	uint32_t priority;
+	uint32_t queue_mapping;
+	uint32_t protocol; /* big endian, as in the uapi */
+	uint32_t vlan_present, vlan_tci, vlan_proto; /* vlan_proto big endian */
+	uint32_t pkt_type;
+	uint32_t ifindex;
+	uint32_t tc_index;
+	uint32_t tc_classid;
+	uint32_t hash; /* valid when hash_valid */
+	uint32_t napi_id;
+
+	/* Line 2. */
+	uint32_t cb[5];
+	uint32_t wire_len, gso_segs, gso_size;
+	uint64_t tstamp;
+	uint8_t tstamp_type;
+	uint8_t hash_valid;
+	uint8_t is_skb; /* TC or socket filter: len follows data_end */
+	uint8_t at_ingress;
+	uint16_t mac_offset; /* of the link-layer header from head, for SKF_LL_OFF */
+	uint16_t network_offset; /* of the network header from head, for SKF_NET_OFF */
+	uint64_t tail_calls; /* reserved for the JIT */
+	void *tunnel; /* struct of the tunnel helpers; NULL without */
+} sl_cache_aligned;
+
+/*
+ * A burst for sl_burst_fn: contexts are set up from mbufs one after the other on the callee's stack
+ * by the template in jit/, so that in the common case they never leave registers.
+ */
+struct sl_burst {
+	struct rte_mbuf **pkts;
+	uint32_t *verdicts; /* out, one per packet */
+	uint32_t count;
+	uint32_t prefetch; /* how many packets ahead to prefetch; 0 for none */
+	struct sl_ctx *ctx; /* constants of the burst filled in: run, cpu, ifindex, queue */
+	struct sl_redirect *redirects; /* out, one per packet, valid where the verdict redirects */
+};
+
+struct sl_redirect {
+	uint32_t ifindex;
+	uint32_t key;
+	uint64_t flags;
+	struct sl_map *map;
+};

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <linux/bpf.h>
+
+#include "defs.h"
+#include "field.h"
+
+struct sl_ctx;
+
+/*
+ * One row per helper, beside its definition in the file of its family; helpers.def lists them all.
+ * The verifier checks calls against the row, the JIT calls or inlines `symbol`.
+ */
+enum sl_arg {
+	SL_ARG_NONE,
+	SL_ARG_ANYTHING, /* any initialised register */
+	SL_ARG_SCALAR,
+	SL_ARG_CTX,
+	SL_ARG_MAP, /* CONST_PTR_TO_MAP; the map of the following arguments */
+	SL_ARG_MAP_KEY, /* readable memory of the map's key_size */
+	SL_ARG_MAP_VALUE, /* readable memory of the map's value_size */
+	SL_ARG_MAP_VALUE_UNINIT, /* writable memory of value_size */
+	SL_ARG_MEM, /* readable memory, the next argument its size */
+	SL_ARG_MEM_OR_NULL,
+	SL_ARG_MEM_UNINIT, /* writable memory, need not be initialised, next the size */
+	SL_ARG_MEM_FIXED, /* readable memory of `fixed_size` bytes */
+	SL_ARG_MEM_FIXED_UNINIT,
+	SL_ARG_SIZE, /* of the argument before: > 0 */
+	SL_ARG_SIZE_OR_ZERO,
+	SL_ARG_CONST, /* a known constant: allocation size */
+	SL_ARG_ALLOC_MEM, /* memory that a helper of the same family returned */
+	SL_ARG_SPIN_LOCK,
+	SL_ARG_TIMER,
+	SL_ARG_FUNC, /* a callback: BPF_PSEUDO_FUNC */
+	SL_ARG_STACK, /* any stack pointer: a callback's context, or NULL */
+	SL_ARG_STACK_OR_NULL,
+	SL_ARG_SOCKET,
+	SL_ARG_LONG_PTR, /* pointer to 8 writable bytes */
+	SL_ARG_INT_PTR,
+	SL_ARG_CONST_STR, /* NUL-terminated string in a read-only map */
+	SL_ARG_DYNPTR,
+};
+
+enum sl_ret {
+	SL_RET_INTEGER,
+	SL_RET_VOID,
+	SL_RET_MAP_VALUE_OR_NULL,
+	SL_RET_MAP_VALUE,
+	SL_RET_ALLOC_MEM_OR_NULL, /* size given by the SL_ARG_CONST argument */
+	SL_RET_SOCKET_OR_NULL,
+	SL_RET_DYNPTR_MEM_OR_NULL,
+};
+
+enum sl_helper_flags {
+	SL_HELPER_GPL = 1 << 0,
+	SL_HELPER_CHANGES_PACKET = 1 << 1, /* packet pointers are invalid afterwards */
+	SL_HELPER_PACKET_ARGS = 1 << 2, /* memory arguments may point into the packet */
+	SL_HELPER_ACQUIRES = 1 << 3,
+	SL_HELPER_RELEASES = 1 << 4,
+	SL_HELPER_MIGHT_SLEEP = 1 << 5,
+};
+
+/* Which operation of the map's ops a helper is; the JIT then calls the map type's own function. */
+enum sl_map_op {
+	SL_MAP_OP_NONE,
+	SL_MAP_OP_LOOKUP,
+	SL_MAP_OP_UPDATE,
+	SL_MAP_OP_DELETE,
+};
+
+struct sl_helper {
+	const char *name; /* as in the kernel: "bpf_map_lookup_elem" */
+	uint32_t id; /* enum bpf_func_id */
+	uint32_t prog_types; /* SL_PROG_BITs */
+	uint32_t flags; /* enum sl_helper_flags */
+	enum sl_ret ret;
+	enum sl_arg args[5];
+	uint16_t fixed_size[5]; /* for SL_ARG_MEM_FIXED* */
+	uint64_t map_types; /* 1 << BPF_MAP_TYPE_*; 0: whatever the map allows */
+	enum sl_map_op map_op;
+	/*
+	 * The implementation, native and by name in the bitcode (where it may be absent: then the
+	 * native one is called). uint64_t f(struct sl_ctx *ctx, uint64_t r1, ..., uint64_t r5): the
+	 * run's context comes first whatever the helper's own arguments are.
+	 */
+	uint64_t (*fn)(struct sl_ctx *ctx, uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4,
+		uint64_t r5);
+	const char *symbol;
+	/* The kernel gives the helper, Sluice does not, and this says why: refused at load. */
+	const char *unavailable;
+};
+
+/* NULL for an id that no kernel has given out. */
+SL_ANY const struct sl_helper *sl_helper_by_id(uint32_t id);
+SL_ANY bool sl_helper_allowed(const struct sl_helper *helper, enum bpf_prog_type type);

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <linux/bpf.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct perf_event_attr;
+
+/*
+ * bpf(2) in user space: same commands, attributes, results and errno as the kernel's system call
+ * (linux/bpf.h). Returns -1 and sets errno on failure. Descriptors it returns are real ones,
+ * close-on-exec, and hold their object until the last close. Any thread but a worker.
+ */
+long sluice_bpf(int cmd, union bpf_attr *attr, unsigned int size);
+
+/*
+ * perf_event_open(2) for events of type PERF_TYPE_SOFTWARE, config PERF_COUNT_SW_BPF_OUTPUT, one
+ * CPU each: the descriptor can be put into a PERF_EVENT_ARRAY, polled, and mapped with
+ * sluice_perf_mmap. Returns -1 and sets errno; ENOENT for every other kind of event.
+ */
+int sluice_perf_event_open(
+	const struct perf_event_attr *attr, pid_t pid, int cpu, int group_fd, unsigned long flags);
+
+/*
+ * mmap(2) and ioctl(2) on such a descriptor, as for a perf event of the kernel: a length of
+ * 1 + 2^n pages; PERF_EVENT_IOC_ENABLE, _DISABLE and _SET_OUTPUT's errors. -1/MAP_FAILED with
+ * errno ENODEV/ENOTTY when fd is not an event of ours, so that a caller can go on to the kernel.
+ */
+void *sluice_perf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+int sluice_perf_ioctl(int fd, unsigned long request, unsigned long arg);
+
+#ifdef __cplusplus
+}
+#endif

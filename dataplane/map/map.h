@@ -1,0 +1,91 @@
+#pragma once
+
+#include <linux/bpf.h>
+
+#include "map_layout.h"
+#include "object.h"
+
+struct sl_btf;
+struct sl_ctx;
+struct sl_prog;
+
+/*
+ * One map type: a file of its own with one `const struct sl_map_ops`, listed in types.def. Grouped
+ * by caller. A NULL operation is answered as the kernel answers it: -EOPNOTSUPP or -EINVAL, by
+ * syscall/.
+ */
+struct sl_map_ops {
+	const char *name;
+
+	/* BPF_MAP_CREATE. check: attributes only, no allocation. new: *ret_map with desc filled in. */
+	int (*check)(const union bpf_attr *attr);
+	int (*new)(const union bpf_attr *attr, struct sl_map **ret_map);
+	void (*free)(struct sl_map *map); /* after a grace period; NULL-safe, half-built maps too */
+	/* The last user-space reference (fd or pin) went, programs may remain: PROG_ARRAY clears. */
+	void (*user_release)(struct sl_map *map);
+	uint64_t (*memory_bytes)(const struct sl_map *map);
+
+	/*
+	 * From control threads, concurrently with workers and with one another, in an RCU read section.
+	 * `value` of a per-CPU map is all CPUs' values, each padded to 8 bytes.
+	 */
+	int (*sys_lookup)(struct sl_map *map, const void *key, void *ret_value, uint64_t flags);
+	int (*sys_update)(struct sl_map *map, const void *key, const void *value, uint64_t flags);
+	int (*sys_delete)(struct sl_map *map, const void *key);
+	int (*sys_lookup_and_delete)(
+		struct sl_map *map, const void *key, void *ret_value, uint64_t flags);
+	/* key NULL: the first. -ENOENT after the last. */
+	int (*next_key)(struct sl_map *map, const void *key, void *ret_next);
+	/* BPF_MAP_UPDATE_BATCH as one step, where a type can: NULL means one by one. */
+	int (*sys_update_all)(struct sl_map *map, const void *keys, const void *values,
+		uint32_t count, uint64_t flags);
+	/* The values are mappable memory: its memfd, owned by the map, -1 when not. */
+	int (*mmap_fd)(const struct sl_map *map);
+	/* Address of constant data at `offset`, for BPF_PSEUDO_MAP_VALUE. */
+	int (*direct_value)(const struct sl_map *map, uint32_t offset, uint64_t *ret_address);
+
+	/*
+	 * From programs, on workers: native functions, and the names under which the same functions
+	 * stand in the bitcode (first argument the descriptor, then as in bpf-helpers(7)). The
+	 * lookup returns the value's address or NULL.
+	 */
+	void *(*lookup)(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+	long (*update)(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key,
+		const void *value, uint64_t flags);
+	long (*delete)(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+	const char *lookup_symbol, *update_symbol, *delete_symbol;
+	uint32_t desc_size; /* constant bytes from desc on; at least sizeof(struct sl_map_desc) */
+};
+
+/* A map type's own struct begins with this one. */
+struct sl_map {
+	/* Control side first: the object, what info reports. */
+	struct sl_object obj;
+	const struct sl_map_ops *ops;
+	char name[BPF_OBJ_NAME_LEN];
+	struct sl_btf *btf; /* reference, NULL without */
+	uint32_t btf_key_type_id, btf_value_type_id;
+	uint64_t map_extra;
+	bool frozen; /* under the freeze lock */
+	uint64_t user_refs; /* fds and pins, atomically */
+	uint64_t program_writers; /* programs that may write: BPF_F_RDONLY_PROG constant folding */
+
+	struct sl_map_desc desc sl_cache_aligned; /* last: a type's descriptor goes on from here */
+};
+
+static inline struct sl_map *sl_map_of(struct sl_object *obj)
+{
+	return sl_container_of(obj, struct sl_map, obj);
+}
+
+/* The ops of a type; NULL when Sluice does not have it. */
+SL_ANY const struct sl_map_ops *sl_map_ops_of(enum bpf_map_type type);
+
+/*
+ * BPF_MAP_CREATE without names and BTF: checks, allocates, and fills obj, ops, desc and name. The
+ * caller owns a reference.
+ */
+SL_CONTROL int sl_map_new(const union bpf_attr *attr, struct sl_map **ret_map);
+
+SL_CONTROL struct sl_map *sl_map_ref(struct sl_map *map);
+SL_CONTROL void sl_map_unref(struct sl_map *map);

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <linux/bpf.h>
+
+#include "object.h"
+
+struct sl_prog;
+
+/*
+ * What a link attaches to. The port layer provides the one for XDP (and later TCX) by
+ * sl_link_set_target; without one LINK_CREATE answers -ENODEV, as for an unknown ifindex.
+ */
+struct sl_link_target {
+	/*
+	 * Swaps the program at the hook of `ifindex`: from `old` to `new`, NULL meaning none; -EBUSY
+	 * when `old` is not what is there. The hook holds a reference to `new` of its own.
+	 */
+	int (*swap)(uint32_t ifindex, enum bpf_attach_type type, uint32_t flags,
+		struct sl_prog *old_prog, struct sl_prog *new_prog);
+};
+
+/* A bpf_link: holds its program and its place at the hook until the last reference goes. */
+struct sl_link {
+	struct sl_object obj;
+	struct sl_prog *prog; /* reference; NULL after detach; under the link lock */
+	uint32_t ifindex;
+	uint32_t flags;
+	enum bpf_attach_type attach_type;
+};
+
+SL_CONTROL void sl_link_set_target(enum bpf_attach_type type, const struct sl_link_target *target);
+
+SL_CONTROL int sl_link_new(struct sl_prog *prog, uint32_t ifindex, enum bpf_attach_type type,
+	uint32_t flags, struct sl_link **ret_link);
+/* Replaces the program; `expected` NULL for any, else -EPERM when another one is attached. */
+SL_CONTROL int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected);
+SL_CONTROL int sl_link_detach(struct sl_link *link);

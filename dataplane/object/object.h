@@ -1,0 +1,50 @@
+#pragma once
+
+#include "defs.h"
+#include "rcu.h"
+
+/*
+ * Everything that bpf(2) creates: reference-counted, found by descriptor, by id, or by pin. The
+ * last reference runs ops->release after a grace period.
+ */
+enum sl_object_type {
+#define SL_OBJECT(name, memfd_name, ids) SL_OBJECT_##name,
+#include "types.def"
+#undef SL_OBJECT
+	SL_OBJECT_TYPES
+};
+
+struct sl_object;
+
+struct sl_object_ops {
+	/* The last reference is gone, the id already free: drop what refers to other objects. */
+	void (*unlink)(struct sl_object *obj);
+	/* A grace period later, on the background thread. */
+	void (*release)(struct sl_object *obj);
+};
+
+struct sl_object {
+	const struct sl_object_ops *ops;
+	enum sl_object_type type;
+	uint32_t id; /* 0 until sl_object_publish, and again after the last reference */
+	uint64_t refs; /* any control thread, atomically */
+	struct sl_rcu_head rcu;
+};
+
+/* Starts with one reference, the caller's, and no id. */
+SL_CONTROL void sl_object_init(
+	struct sl_object *obj, enum sl_object_type type, const struct sl_object_ops *ops);
+
+/* Gives the object an id, after which the id walks find it. -ENOSPC when ids have run out. */
+SL_CONTROL int sl_object_publish(struct sl_object *obj);
+
+/* Returns obj. */
+SL_CONTROL struct sl_object *sl_object_ref(struct sl_object *obj);
+/* NULL is fine. */
+SL_CONTROL void sl_object_unref(struct sl_object *obj);
+
+/* A reference to the object with this id, NULL when there is none. */
+SL_CONTROL struct sl_object *sl_object_get_by_id(enum sl_object_type type, uint32_t id);
+
+/* The smallest id above `id`, 0 when there is none: BPF_*_GET_NEXT_ID. */
+SL_CONTROL uint32_t sl_object_next_id(enum sl_object_type type, uint32_t id);

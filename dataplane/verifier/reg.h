@@ -1,0 +1,120 @@
+#pragma once
+
+#include <linux/bpf.h>
+
+#include "tnum.h"
+
+struct sl_map;
+
+/* What a register, or a spilled slot, may hold. The names printed in the log are the kernel's. */
+enum sl_reg_type {
+	SL_REG_NOT_INIT,
+	SL_REG_SCALAR,
+	SL_REG_CTX,
+	SL_REG_CONST_MAP, /* the map itself */
+	SL_REG_MAP_VALUE,
+	SL_REG_MAP_KEY, /* in a for_each callback */
+	SL_REG_STACK,
+	SL_REG_PACKET_META,
+	SL_REG_PACKET,
+	SL_REG_PACKET_END,
+	SL_REG_MEM, /* memory of mem_size bytes: helpers' results, global arguments */
+	SL_REG_SOCKET,
+	SL_REG_FUNC, /* address of a subprogram */
+	SL_REG_TYPES
+};
+
+enum sl_reg_flags {
+	SL_REG_OR_NULL = 1 << 0,
+	SL_REG_RDONLY = 1 << 1,
+};
+
+/*
+ * The abstract value of a register, as the kernel's bpf_reg_state: a scalar, or a pointer whose
+ * variable offset from `off` is described by the same numbers. All bounds always hold together.
+ */
+struct sl_reg {
+	uint8_t type; /* enum sl_reg_type */
+	uint8_t flags; /* enum sl_reg_flags */
+	bool precise; /* scalar: pruning may not widen it */
+	int32_t off; /* constant part of a pointer's offset; scalars linked by id: delta */
+	union {
+		uint32_t range; /* packet pointers: bytes proven readable after `off` base */
+		uint32_t mem_size; /* SL_REG_MEM */
+		uint32_t func; /* SL_REG_FUNC: subprogram number */
+		uint32_t frame; /* SL_REG_STACK: call frame */
+	};
+	struct sl_map *map; /* SL_REG_CONST_MAP, _MAP_VALUE, _MAP_KEY */
+	uint32_t map_uid; /* inner maps from different look-ups */
+
+	struct sl_tnum var_off;
+	int64_t smin, smax;
+	uint64_t umin, umax;
+	int32_t s32_min, s32_max;
+	uint32_t u32_min, u32_max;
+
+	uint32_t id; /* same non-zero id: same unknown value (linked scalars, or-null pointers,
+				 * packet pointers with the same variable part) */
+	uint32_t ref_id; /* reference to release; 0 for none */
+	uint32_t subreg_def; /* unused by the analysis proper */
+};
+
+#define SL_ID_ADD_CONST (1u << 31) /* id flag: this scalar is the linked one plus `off` */
+
+/* Setting. */
+void sl_reg_set_unknown(struct sl_reg *reg); /* a scalar of which nothing is known */
+void sl_reg_set_const(struct sl_reg *reg, uint64_t value);
+void sl_reg_set_const32(struct sl_reg *reg, uint32_t value); /* low half; bounds of the whole */
+void sl_reg_set_pointer(struct sl_reg *reg, enum sl_reg_type type); /* offset 0 */
+void sl_reg_unbound(struct sl_reg *reg); /* all bounds to their widest, var_off kept */
+/* Brings tnum, 64-bit and 32-bit bounds in agreement; the kernel's reg_bounds_sync. */
+void sl_reg_sync(struct sl_reg *reg);
+/* 32-bit result: the upper half becomes zero (zext) in all bounds. */
+void sl_reg_zext32(struct sl_reg *reg);
+/* Keeps the low size bytes; zero- or sign-extended. */
+void sl_reg_coerce_zext(struct sl_reg *reg, unsigned size_bytes);
+void sl_reg_coerce_sext(struct sl_reg *reg, unsigned size_bytes, bool to_32);
+
+static inline bool sl_reg_is_const(const struct sl_reg *reg)
+{
+	return reg->type == SL_REG_SCALAR && sl_tnum_is_const(reg->var_off);
+}
+
+static inline bool sl_reg_is_pointer(const struct sl_reg *reg)
+{
+	return reg->type > SL_REG_SCALAR;
+}
+
+static inline bool sl_reg_is_packet(const struct sl_reg *reg)
+{
+	return reg->type == SL_REG_PACKET || reg->type == SL_REG_PACKET_META;
+}
+
+/*
+ * The bounds do not contradict themselves. A state in which they do is dead: no run reaches it.
+ */
+bool sl_reg_is_sane(const struct sl_reg *reg);
+
+/*
+ * dst = dst OP src for scalars, `code` a BPF_ALU or BPF_ALU64 opcode with the operation's bits,
+ * `off` the instruction's (1 for sdiv/smod). Whatever cannot be tracked becomes unknown. MOV and
+ * END included; src.id links are the caller's business.
+ */
+void sl_reg_alu(struct sl_reg *dst, const struct sl_reg *src, const struct bpf_insn *insn);
+
+/* ptr + scalar, for pointers that allow it: bounds of the variable offset; no checks. */
+void sl_reg_pointer_add(struct sl_reg *dst, const struct sl_reg *ptr, const struct sl_reg *scalar);
+void sl_reg_pointer_sub(struct sl_reg *dst, const struct sl_reg *ptr, const struct sl_reg *scalar);
+
+/* 1: always taken, 0: never, -1: both possible. `op` BPF_JEQ ...; is32 for BPF_JMP32. */
+int sl_reg_branch(const struct sl_reg *dst, const struct sl_reg *src, uint8_t op, bool is32);
+
+/*
+ * Refines both operands in both outcomes of a comparison: the taken pair and the other. The four
+ * registers start as copies of the operands. src is a fake constant register for BPF_K.
+ */
+void sl_reg_refine(struct sl_reg *taken_dst, struct sl_reg *taken_src, struct sl_reg *not_dst,
+	struct sl_reg *not_src, uint8_t op, bool is32);
+
+/* Every value of `b` is one of `a` (bounds and tnum only). */
+bool sl_reg_range_within(const struct sl_reg *a, const struct sl_reg *b);
