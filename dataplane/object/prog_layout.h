@@ -13,7 +13,7 @@ typedef uint64_t (*sl_prog_fn)(struct sl_ctx *ctx, uint64_t tail_calls);
 
 #define SL_TAIL_CALLS 33
 
-/* Runs the program over a burst of packets (helper/context.h), verdicts into the burst. */
+/* Runs the program over a burst of packets (context.h), verdicts into the burst. */
 typedef void (*sl_burst_fn)(struct sl_burst *burst);
 
 /* Runs the program `repeat` times on one context; returns the last result. */
