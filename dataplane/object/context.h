@@ -75,7 +75,8 @@ struct sl_ctx {
 
 /*
  * A burst for sl_burst_fn: contexts are set up from mbufs one after the other on the callee's stack
- * by the template in jit/, so that in the common case they never leave registers.
+ * by the template in jit/ (packet.h), so that in the common case they never leave registers. A
+ * program that changes its packet's bounds has them written back to the mbuf, by the same template.
  */
 struct sl_burst {
 	struct rte_mbuf **pkts;
@@ -84,6 +85,8 @@ struct sl_burst {
 	uint32_t prefetch; /* how many packets ahead to prefetch; 0 for none */
 	struct sl_ctx *ctx; /* constants of the burst filled in: run, cpu, ifindex, queue */
 	struct sl_redirect *redirects; /* out, one per packet, valid where the verdict redirects */
+	uint8_t *
+		meta_lens; /* zeroes; out: bytes of metadata before the data, where there are any */
 };
 
 struct sl_redirect {
