@@ -9,6 +9,13 @@ struct sl_btf;
 struct sl_ctx;
 struct sl_prog;
 
+enum sl_map_batch {
+	SL_MAP_BATCH_LOOKUP = 1 << 0,
+	SL_MAP_BATCH_LOOKUP_AND_DELETE = 1 << 1,
+	SL_MAP_BATCH_UPDATE = 1 << 2,
+	SL_MAP_BATCH_DELETE = 1 << 3,
+};
+
 /*
  * One map type: a file of its own with one `const struct sl_map_ops`, listed in types.def. Grouped
  * by caller. A NULL operation is answered as the kernel answers it: -EOPNOTSUPP or -EINVAL, by
@@ -36,6 +43,15 @@ struct sl_map_ops {
 		struct sl_map *map, const void *key, void *ret_value, uint64_t flags);
 	/* key NULL: the first. -ENOENT after the last. */
 	int (*next_key)(struct sl_map *map, const void *key, void *ret_next);
+	/* SL_MAP_BATCH_*: the batch commands that the type takes; -ENOTSUPP (524) for the others. */
+	uint32_t batch;
+	/*
+	 * The lookup batches of a type whose position is not a key: copies up to *count elements from
+	 * *position on (0 is the start), and sets both to where and how many. -ENOENT when that was
+	 * the last, -ENOSPC when not even one step fits. NULL: element by element, along next_key.
+	 */
+	int (*sys_lookup_batch)(struct sl_map *map, uint32_t *position, void *keys, void *values,
+		uint32_t *count, bool delete_too);
 	/* BPF_MAP_UPDATE_BATCH as one step, where a type can: NULL means one by one. */
 	int (*sys_update_all)(struct sl_map *map, const void *keys, const void *values,
 		uint32_t count, uint64_t flags);
@@ -80,6 +96,13 @@ static inline struct sl_map *sl_map_of(struct sl_object *obj)
 
 /* The ops of a type; NULL when Sluice does not have it. */
 SL_ANY const struct sl_map_ops *sl_map_ops_of(enum bpf_map_type type);
+
+/*
+ * For a type's `new`: `size` zeroed bytes that begin with a struct sl_map, its ops and descriptor
+ * filled in from attr. NULL when out of memory; freed with free().
+ */
+SL_CONTROL void *sl_map_alloc(
+	size_t size, const struct sl_map_ops *ops, const union bpf_attr *attr);
 
 /*
  * BPF_MAP_CREATE without names and BTF: checks, allocates, and fills obj, ops, desc and name. The

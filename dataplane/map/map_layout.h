@@ -20,4 +20,4 @@ struct sl_map_desc {
 	uint32_t value_stride; /* bytes from one value to the next: value_size rounded up to 8 */
 	void *data; /* values of an array; a type's own otherwise */
 	struct sl_map *map; /* the map itself */
-};
+} sl_cache_aligned; /* so that a derived descriptor lies in memory as it is declared */

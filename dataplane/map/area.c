@@ -1,0 +1,114 @@
+#include "area.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+/* Below this an allocation is not worth a look at what the machine has left. */
+enum { CHECK_BYTES = 64 << 20 };
+
+static size_t area_len(size_t len_bytes)
+{
+	if (len_bytes >= SL_AREA_HUGE_BYTES)
+		return sl_round_up(len_bytes, (size_t)SL_AREA_HUGE_BYTES);
+	return sl_round_up(len_bytes, (size_t)4096);
+}
+
+/* What the kernel thinks can be had without swapping; touching more would kill the process. */
+static bool memory_left(size_t len_bytes)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *f;
+
+	if (len_bytes < CHECK_BYTES)
+		return true;
+	f = fopen("/proc/meminfo", "re");
+	if (!f)
+		return true;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+			break;
+	}
+	fclose(f);
+	return kib == 0 || len_bytes / 1024 < kib;
+}
+
+static void *map_aligned(size_t len, size_t align)
+{
+	size_t extra = align > 4096 ? align : 0;
+	uint8_t *p = mmap(NULL, len + extra, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t before;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	if (extra == 0)
+		return p;
+	before = sl_round_up((uintptr_t)p, align) - (uintptr_t)p;
+	if (before)
+		munmap(p, before);
+	if (extra - before)
+		munmap(p + before + len, extra - before);
+	return p + before;
+}
+
+void *sl_area_new(size_t len_bytes, size_t resident_bytes)
+{
+	size_t len = area_len(len_bytes);
+	bool huge = len_bytes >= SL_AREA_HUGE_BYTES;
+	uint8_t *p;
+
+	if (len < len_bytes || !memory_left(resident_bytes))
+		return NULL;
+	p = map_aligned(len, huge ? SL_AREA_HUGE_BYTES : 4096);
+	if (!p)
+		return NULL;
+	if (huge)
+		madvise(p, len, MADV_HUGEPAGE);
+	resident_bytes = sl_round_up(resident_bytes, (size_t)4096);
+	if (resident_bytes && madvise(p, resident_bytes, MADV_POPULATE_WRITE) != 0 &&
+		errno == ENOMEM) {
+		munmap(p, len);
+		return NULL;
+	}
+	return p;
+}
+
+void sl_area_free(void *area, size_t len_bytes)
+{
+	if (area)
+		munmap(area, area_len(len_bytes));
+}
+
+int sl_area_new_shared(size_t len_bytes, void **ret_area)
+{
+	int fd, err;
+	void *p;
+
+	if (!memory_left(len_bytes))
+		return -ENOMEM;
+	fd = memfd_create("bpf-map", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, len_bytes) != 0 ||
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
+		goto fail;
+	p = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	if (p == MAP_FAILED)
+		goto fail;
+	*ret_area = p;
+	return fd;
+fail:
+	err = errno;
+	close(fd);
+	return -err;
+}

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "defs.h"
+
+/*
+ * Zeroed memory for map contents, page-aligned; from SL_AREA_HUGE_BYTES on it starts at a huge page
+ * and asks for huge pages, because a packet's map access is a TLB miss first and a cache miss
+ * second.
+ */
+#define SL_AREA_HUGE_BYTES (2u << 20)
+
+/*
+ * `resident_bytes` of it are backed by memory at once, so that a worker does not fault them in one
+ * by one; the rest when first touched. NULL when there is not as much memory.
+ */
+SL_CONTROL void *sl_area_new(size_t len_bytes, size_t resident_bytes);
+/* NULL is fine. */
+SL_CONTROL void sl_area_free(void *area, size_t len_bytes);
+
+/* A sealed memfd named as bpftool expects, with its mapping in *ret_area. Negative errno. */
+SL_CONTROL int sl_area_new_shared(size_t len_bytes, void **ret_area);

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "context.h"
+#include "map.h"
+
+/* The operations of ARRAY and PERCPU_ARRAY that are compiled into programs. */
+
+/*
+ * A per-CPU array is one array per CPU, each starting at a cache line of its own: a value's address
+ * is one multiplication by a constant away, and CPUs never share a line.
+ */
+struct sl_percpu_array_desc {
+	struct sl_map_desc map;
+	uint64_t cpu_stride; /* bytes from one CPU's array to the next */
+};
+
+SL_WORKER void *sl_array_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+SL_WORKER long sl_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
+	const void *key, const void *value, uint64_t flags);
+SL_WORKER long sl_array_delete(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+
+SL_WORKER void *sl_percpu_array_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+SL_WORKER long sl_percpu_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
+	const void *key, const void *value, uint64_t flags);

@@ -1,0 +1,77 @@
+#include "array.h"
+
+#include <errno.h>
+
+#include "type.h"
+#include "value_copy.h"
+
+SL_FAST
+void *sl_array_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
+{
+	uint32_t index = sl_array_index(key);
+
+	if (sl_unlikely(index >= desc->max_entries))
+		return NULL;
+	return (uint8_t *)desc->data + (uint64_t)index * desc->value_stride;
+}
+
+static inline long check_update(const struct sl_map_desc *desc, uint32_t index, uint64_t flags)
+{
+	if (sl_unlikely(flags > BPF_EXIST))
+		return -EINVAL;
+	if (sl_unlikely(index >= desc->max_entries))
+		return -E2BIG;
+	return sl_unlikely(flags == BPF_NOEXIST) ? -EEXIST : 0;
+}
+
+SL_FAST
+long sl_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key,
+	const void *value, uint64_t flags)
+{
+	uint32_t index = sl_array_index(key);
+	long err = check_update(desc, index, flags);
+
+	if (sl_unlikely(err))
+		return err;
+	sl_value_write((uint8_t *)desc->data + (uint64_t)index * desc->value_stride, value,
+		desc->value_size);
+	return 0;
+}
+
+/* Of both kinds of array. */
+SL_FAST
+long sl_array_delete(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
+{
+	return -EINVAL;
+}
+
+static inline void *percpu_value(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, uint32_t index)
+{
+	const struct sl_percpu_array_desc *percpu = (const struct sl_percpu_array_desc *)desc;
+
+	return (uint8_t *)desc->data + ctx->cpu * percpu->cpu_stride +
+	       (uint64_t)index * desc->value_stride;
+}
+
+SL_FAST
+void *sl_percpu_array_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
+{
+	uint32_t index = sl_array_index(key);
+
+	return sl_likely(index < desc->max_entries) ? percpu_value(desc, ctx, index) : NULL;
+}
+
+SL_FAST
+long sl_percpu_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
+	const void *key, const void *value, uint64_t flags)
+{
+	uint32_t index = sl_array_index(key);
+	long err = check_update(desc, index, flags);
+
+	if (sl_unlikely(err))
+		return err;
+	sl_value_write(percpu_value(desc, ctx, index), value, desc->value_size);
+	return 0;
+}

@@ -1,0 +1,125 @@
+#include "map.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "btf.h"
+#include "type.h"
+
+static const struct sl_map_ops *const ops_table[] = {
+#define SL_MAP_TYPE(type, name) [BPF_MAP_TYPE_##type] = &name,
+#include "types.def"
+#undef SL_MAP_TYPE
+};
+
+const struct sl_map_ops *sl_map_ops_of(enum bpf_map_type type)
+{
+	return type < sl_array_size(ops_table) ? ops_table[type] : NULL;
+}
+
+static void map_unlink(struct sl_object *obj)
+{
+	struct sl_map *map = sl_map_of(obj);
+
+	if (map->btf)
+		sl_object_unref(&map->btf->obj);
+	map->btf = NULL;
+}
+
+static void map_release(struct sl_object *obj)
+{
+	struct sl_map *map = sl_map_of(obj);
+
+	map->ops->free(map);
+}
+
+static const struct sl_object_ops map_object_ops = {
+	.unlink = map_unlink,
+	.release = map_release,
+};
+
+/* Whether the machine has the node that BPF_F_NUMA_NODE names; memory comes from any node. */
+static bool node_exists(uint32_t node)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%u", node);
+	return access(path, F_OK) == 0 || node == 0;
+}
+
+/* What holds for every type, in the kernel's order. */
+static int check_common(const union bpf_attr *attr)
+{
+	if (attr->map_extra != 0)
+		return -EINVAL;
+	if ((attr->map_flags & BPF_F_RDONLY) && (attr->map_flags & BPF_F_WRONLY))
+		return -EINVAL;
+	if ((attr->map_flags & BPF_F_NUMA_NODE) && attr->numa_node != UINT32_MAX &&
+		!node_exists(attr->numa_node))
+		return -EINVAL;
+	return 0;
+}
+
+static void fill_desc(struct sl_map *map, const union bpf_attr *attr)
+{
+	struct sl_map_desc *desc = &map->desc;
+
+	desc->type = attr->map_type;
+	desc->key_size = attr->key_size;
+	desc->value_size = attr->value_size;
+	desc->max_entries = attr->max_entries;
+	desc->flags = attr->map_flags;
+	desc->value_stride = sl_round_up(attr->value_size, 8u);
+	desc->map = map;
+}
+
+int sl_map_new(const union bpf_attr *attr, struct sl_map **ret_map)
+{
+	const struct sl_map_ops *ops;
+	struct sl_map *map;
+	int err = check_common(attr);
+
+	if (err)
+		return err;
+	ops = sl_map_ops_of(attr->map_type);
+	if (!ops)
+		return -EINVAL;
+	err = ops->check(attr);
+	if (err)
+		return err;
+	err = ops->new(attr, &map);
+	if (err)
+		return err;
+	sl_object_init(&map->obj, SL_OBJECT_MAP, &map_object_ops);
+	memcpy(map->name, attr->map_name, sizeof(map->name));
+	map->name[sizeof(map->name) - 1] = '\0';
+	*ret_map = map;
+	return 0;
+}
+
+void *sl_map_alloc(size_t size, const struct sl_map_ops *ops, const union bpf_attr *attr)
+{
+	struct sl_map *map = aligned_alloc(SL_CACHE_LINE, sl_round_up(size, (size_t)SL_CACHE_LINE));
+
+	if (!map)
+		return NULL;
+	memset(map, 0, size);
+	map->ops = ops;
+	fill_desc(map, attr);
+	return map;
+}
+
+struct sl_map *sl_map_ref(struct sl_map *map)
+{
+	sl_object_ref(&map->obj);
+	return map;
+}
+
+void sl_map_unref(struct sl_map *map)
+{
+	if (map)
+		sl_object_unref(&map->obj);
+}

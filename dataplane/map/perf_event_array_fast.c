@@ -1,0 +1,12 @@
+#include "perf_event_array.h"
+
+#include "rcu.h"
+
+SL_FAST
+struct sl_perf_event *sl_perf_event_array_slot(const struct sl_map_desc *desc, uint32_t index)
+{
+	const struct sl_perf_event_array_desc *array =
+		(const struct sl_perf_event_array_desc *)desc;
+
+	return sl_rcu_load(array->slots[index]);
+}

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "context.h"
+#include "map.h"
+#include "prog.h"
+
+/* One generation of the slots, as compiled code sees it. */
+struct sl_prog_table {
+	sl_prog_fn entries[0];
+};
+
+struct sl_prog_array_desc {
+	struct sl_map_desc map;
+	struct sl_prog_table *const *views; /* [SL_MAX_CPUS]: the generation that a CPU runs with */
+};
+
+/*
+ * The code in slot `index`, NULL when the slot is empty or does not exist. Compiled into programs:
+ * bpf_tail_call is a jump to what this returns. Valid until the next quiescent state.
+ */
+SL_WORKER sl_prog_fn sl_prog_array_slot(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, uint64_t index);
+
+/*
+ * Whether `prog` may be in or use this array: its type and attributes are those of the first
+ * program that was or did, and the first one is noted as such. -EINVAL when not.
+ */
+SL_CONTROL int sl_prog_array_check(struct sl_map *map, const struct sl_prog *prog);
