@@ -32,6 +32,9 @@ int sluice_perf_event_open(
 void *sluice_perf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 int sluice_perf_ioctl(int fd, unsigned long request, unsigned long arg);
 
+/* munmap(2) of anything; an event whose ring nobody has mapped any more has no ring. */
+int sluice_perf_munmap(void *addr, size_t len);
+
 #ifdef __cplusplus
 }
 #endif
