@@ -25,9 +25,15 @@ struct sl_field {
 	enum sl_field_kind kind;
 	uint32_t readable_by; /* SL_PROG_BITs */
 	uint32_t writable_by;
-	bool narrow; /* reads of 1, 2, 4 bytes inside it are allowed */
-	/* Lowering: a plain load/store of impl_size bytes at impl_offset in struct sl_ctx ... */
-	uint16_t impl_offset, impl_size;
+	/* Allowed widths, or'ed: 1 | 2 | 4 | 8. An access is aligned to its width and may be narrow. */
+	uint8_t read_widths, write_widths;
+	enum bpf_attach_type only_attach; /* needs this expected_attach_type; 0: any */
+	/*
+	 * Lowering. A read is a plain load of impl_size bytes at impl_offset in struct sl_ctx, or of
+	 * the accessed part of them; a write stores the low store_size bytes there (0: as wide as the
+	 * access), zero bytes above it staying zero ...
+	 */
+	uint16_t impl_offset, impl_size, store_size;
 	/* ... unless these name bitcode functions: uint64_t f(struct sl_ctx *), void f(ctx, uint64_t) */
 	const char *read_symbol, *write_symbol;
 };
@@ -37,6 +43,13 @@ SL_ANY const struct sl_field *sl_fields_of(enum bpf_prog_type type, unsigned *re
 
 /* The row that covers byte `offset`, NULL in a hole or past the end. */
 SL_ANY const struct sl_field *sl_field_at(enum bpf_prog_type type, unsigned offset);
+
+/*
+ * Whether a program may access `size` bytes at `offset` of its context: 0 and the row, or -EACCES.
+ * sign_extend for the sign-extending loads, which packet pointers refuse.
+ */
+SL_ANY int sl_field_access(enum bpf_prog_type type, enum bpf_attach_type attach, unsigned offset,
+	unsigned size, bool write, bool sign_extend, const struct sl_field **ret_field);
 
 /* Size of the uapi struct in bytes. */
 SL_ANY unsigned sl_ctx_size(enum bpf_prog_type type);

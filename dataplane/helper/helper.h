@@ -8,8 +8,9 @@
 struct sl_ctx;
 
 /*
- * One row per helper, beside its definition in the file of its family; helpers.def lists them all.
- * The verifier checks calls against the row, the JIT calls or inlines `symbol`.
+ * One row per helper, beside its definition in the file of its family; helpers.def lists them all,
+ * unavailable.def those that the kernel gives and Sluice does not. The verifier checks calls
+ * against the row, the JIT calls or inlines `symbol`.
  */
 enum sl_arg {
 	SL_ARG_NONE,
@@ -23,6 +24,7 @@ enum sl_arg {
 	SL_ARG_MEM, /* readable memory, the next argument its size */
 	SL_ARG_MEM_OR_NULL,
 	SL_ARG_MEM_UNINIT, /* writable memory, need not be initialised, next the size */
+	SL_ARG_MEM_UNINIT_OR_NULL,
 	SL_ARG_MEM_FIXED, /* readable memory of `fixed_size` bytes */
 	SL_ARG_MEM_FIXED_UNINIT,
 	SL_ARG_SIZE, /* of the argument before: > 0 */
@@ -35,7 +37,7 @@ enum sl_arg {
 	SL_ARG_STACK, /* any stack pointer: a callback's context, or NULL */
 	SL_ARG_STACK_OR_NULL,
 	SL_ARG_SOCKET,
-	SL_ARG_LONG_PTR, /* pointer to 8 writable bytes */
+	SL_ARG_LONG_PTR, /* pointer to 8 aligned writable bytes, need not be initialised */
 	SL_ARG_INT_PTR,
 	SL_ARG_CONST_STR, /* NUL-terminated string in a read-only map */
 	SL_ARG_DYNPTR,
@@ -81,7 +83,8 @@ struct sl_helper {
 	/*
 	 * The implementation, native and by name in the bitcode (where it may be absent: then the
 	 * native one is called). uint64_t f(struct sl_ctx *ctx, uint64_t r1, ..., uint64_t r5): the
-	 * run's context comes first whatever the helper's own arguments are.
+	 * run's context comes first whatever the helper's own arguments are. A map argument is the
+	 * address of its struct sl_map. NULL for bpf_tail_call, which is not a call.
 	 */
 	uint64_t (*fn)(struct sl_ctx *ctx, uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4,
 		uint64_t r5);
@@ -90,6 +93,26 @@ struct sl_helper {
 	const char *unavailable;
 };
 
+/* Ids below this one have been given out: the kernel's __BPF_FUNC_MAX_ID. */
+#define SL_HELPER_MAX_ID 212
+
 /* NULL for an id that no kernel has given out. */
 SL_ANY const struct sl_helper *sl_helper_by_id(uint32_t id);
+/* The kernel gives the helper to programs of this type; it may still be unavailable. */
 SL_ANY bool sl_helper_allowed(const struct sl_helper *helper, enum bpf_prog_type type);
+
+/*
+ * Native functions and data that bitcode refers to by name: every row's fn, and what *_fast.c files
+ * use of the rest. For the JIT's symbol table; *ret_count entries.
+ */
+struct sl_helper_symbol {
+	const char *name;
+	const void *address;
+};
+SL_ANY const struct sl_helper_symbol *sl_helper_symbols(unsigned *ret_count);
+
+/*
+ * Starts what helpers need in the background: the clock's calibration and the trace log. Idempotent;
+ * without it the clock is slower and traces stay in their rings.
+ */
+SL_CONTROL int sl_helper_start(void);

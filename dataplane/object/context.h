@@ -24,14 +24,15 @@ struct sl_run {
 	uint32_t redirect_key;
 	uint32_t tail_failed; /* tail calls that fell through, counted for statistics */
 	uint64_t random; /* state of bpf_get_prandom_u32 */
+	uint8_t redirect_nexthop[20]; /* struct bpf_redir_neigh of bpf_redirect_neigh */
 	void *worker; /* the port layer's; NULL in a test run */
 };
 
 struct sl_ctx {
 	/*
 	 * Line 0: the packet. Programs see [data, data_end); data_meta <= data; nothing may move
-	 * below `head` or past `tail`. Helpers that move them change only these fields; whoever runs
-	 * the program copies them back into the mbuf.
+	 * below `head` or past `tail`. Helpers that move them change only these fields (the
+	 * mbuf's own lengths are stale meanwhile); sl_ctx_end_* copies them back.
 	 */
 	uint8_t *data;
 	uint8_t *data_end;
@@ -43,35 +44,70 @@ struct sl_ctx {
 	uint32_t cpu; /* same as run->cpu: constant for a burst */
 	uint32_t ingress_ifindex;
 
-	/* Line 1: the rest of xdp_md, and __sk_buff (uapi names; host byte order but for protocol). */
+	/*
+	 * Line 1: the rest of xdp_md, and __sk_buff (uapi names and widths, host byte order but for the
+	 * two protocols). Where the kernel keeps 16 bits the upper half is always zero.
+	 */
 	uint32_t rx_queue_index;
 	uint32_t egress_ifindex;
 	uint32_t len; /* all segments */
 	uint32_t mark;
 	uint32_t priority;
-	uint32_t queue_mapping;
-	uint32_t protocol; /* big endian, as in the uapi */
-	uint32_t vlan_present, vlan_tci, vlan_proto; /* vlan_proto big endian */
+	uint32_t queue_mapping; /* 16 bits */
+	uint32_t protocol; /* 16 bits, big endian, as in the uapi */
+	uint32_t vlan_present, vlan_tci, vlan_proto; /* 16 bits; vlan_proto big endian */
 	uint32_t pkt_type;
 	uint32_t ifindex;
-	uint32_t tc_index;
-	uint32_t tc_classid;
-	uint32_t hash; /* valid when hash_valid */
+	uint32_t tc_index; /* 16 bits */
+	uint32_t tc_classid; /* 16 bits */
+	uint32_t hash; /* 0 when it is not valid; see hash_state */
 	uint32_t napi_id;
 
 	/* Line 2. */
 	uint32_t cb[5];
 	uint32_t wire_len, gso_segs, gso_size;
-	uint64_t tstamp;
+	uint64_t tstamp; /* ns */
+	uint64_t hwtstamp;
 	uint8_t tstamp_type;
-	uint8_t hash_valid;
+	uint8_t hash_state; /* enum sl_hash_state */
 	uint8_t is_skb; /* TC or socket filter: len follows data_end */
 	uint8_t at_ingress;
 	uint16_t mac_offset; /* of the link-layer header from head, for SKF_LL_OFF */
 	uint16_t network_offset; /* of the network header from head, for SKF_NET_OFF */
+	uint8_t port_addr[6]; /* link-layer address of the port, for pkt_type */
+	uint8_t ip_summed; /* enum sl_csum */
+	uint8_t csum_level; /* of SL_CSUM_UNNECESSARY */
+	uint8_t encapsulation; /* bpf_skb_adjust_room added an outer header */
+
+	/* Line 3. */
 	uint64_t tail_calls; /* reserved for the JIT */
 	void *tunnel; /* struct of the tunnel helpers; NULL without */
+	void *socket; /* what __sk_buff's sk points to: always NULL so far */
 } sl_cache_aligned;
+
+/* Whose hash sl_ctx.hash is. A port that gets none from its NIC leaves it LAZY. */
+enum sl_hash_state {
+	SL_HASH_NONE, /* invalid; bpf_get_hash_recalc computes it */
+	SL_HASH_LAZY, /* invalid; the first reader computes it */
+	SL_HASH_L3, /* valid, of addresses only; bpf_get_hash_recalc computes it anew */
+	SL_HASH_L4, /* valid, of the whole flow */
+	SL_HASH_SET, /* valid, by bpf_set_hash or computed here */
+};
+
+/* What is known of the packet's L4 checksum: the kernel's CHECKSUM_*. */
+enum sl_csum { SL_CSUM_NONE, SL_CSUM_UNNECESSARY, SL_CSUM_COMPLETE, SL_CSUM_PARTIAL };
+
+/*
+ * Sets a zeroed or used context up for the packet `mbuf`, leaving the burst's constants (run, cpu,
+ * ingress_ifindex, rx_queue_index, ifindex, napi_id, at_ingress, port_addr) as they are. Programs
+ * may move the packet's ends anywhere in the mbuf's buffer. In the bitcode too.
+ */
+SL_ANY void sl_ctx_begin_xdp(struct sl_ctx *ctx, struct rte_mbuf *mbuf);
+/* The same for TC and socket filters: also protocol, VLAN tag, hash and checksum state. */
+SL_ANY void sl_ctx_begin_skb(struct sl_ctx *ctx, struct rte_mbuf *mbuf);
+/* Copies what helpers changed (place, length, VLAN tag) back into ctx->mbuf. */
+SL_ANY void sl_ctx_end_xdp(struct sl_ctx *ctx);
+SL_ANY void sl_ctx_end_skb(struct sl_ctx *ctx);
 
 /*
  * A burst for sl_burst_fn: contexts are set up from mbufs one after the other on the callee's stack

@@ -1,0 +1,69 @@
+#include "helper.h"
+
+#include <pthread.h>
+
+#include "clock.h"
+#include "ctx_symbols.h"
+#include "row.h"
+#include "start.h"
+
+/* Ids newer than the build machine's header. */
+#define ROW_OF(helper) [BPF_FUNC_##helper] = &sl_helper_##helper,
+#define SL_HELPER(helper) ROW_OF(helper)
+#define SL_HELPER_ROW(helper) ROW_OF(helper)
+#define SL_NO_HELPER(helper_id, helper, types, reason)                   \
+	[helper_id] = &(const struct sl_helper){ .name = "bpf_" #helper, \
+		.id = (helper_id),                                       \
+		.prog_types = SL_TYPES_##types,                          \
+		.unavailable = (reason) },
+
+static const struct sl_helper *const rows[SL_HELPER_MAX_ID] = {
+#include "helpers.def"
+#include "unavailable.def"
+};
+
+#undef SL_HELPER
+#undef SL_HELPER_ROW
+#undef SL_NO_HELPER
+
+#define SYMBOL(name) { #name, (const void *)name },
+#define SL_HELPER(helper) SYMBOL(sl_bpf_##helper)
+#define SL_HELPER_ROW(helper)
+
+static const struct sl_helper_symbol symbols[] = {
+#include "helpers.def"
+	SYMBOL(sl_ctx_get_hash) SYMBOL(sl_ctx_set_queue_mapping) SYMBOL(sl_ctx_compute_hash)
+		SYMBOL(sl_ctx_begin_xdp) SYMBOL(sl_ctx_begin_skb) SYMBOL(sl_ctx_end_xdp)
+			SYMBOL(sl_ctx_end_skb) SYMBOL(sl_clock_ns)
+				SYMBOL(sl_clock_slow_ns){ "sl_clock", &sl_clock },
+};
+
+const struct sl_helper *sl_helper_by_id(uint32_t id)
+{
+	return id < SL_HELPER_MAX_ID ? rows[id] : NULL;
+}
+
+bool sl_helper_allowed(const struct sl_helper *helper, enum bpf_prog_type type)
+{
+	return (unsigned)type < 32 && helper->prog_types & SL_PROG_BIT(type);
+}
+
+const struct sl_helper_symbol *sl_helper_symbols(unsigned *ret_count)
+{
+	*ret_count = sl_array_size(symbols);
+	return symbols;
+}
+
+static void start_once(void)
+{
+	sl_numa_start();
+	sl_hash_start();
+}
+
+int sl_helper_start(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, start_once);
+	return sl_clock_start();
+}

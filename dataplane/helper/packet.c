@@ -1,0 +1,76 @@
+#include "packet.h"
+
+#include <rte_mbuf_core.h>
+#include <string.h>
+
+uint32_t sl_packet_len(const struct sl_ctx *ctx)
+{
+	const struct rte_mbuf *mbuf = ctx->mbuf;
+
+	if (ctx->is_skb)
+		return ctx->len;
+	return (uint32_t)(ctx->data_end - ctx->data) + (mbuf->pkt_len - mbuf->data_len);
+}
+
+/* The bytes at `offset` that lie together; moves on to the next segment as needed. */
+struct cursor {
+	uint8_t *bytes;
+	uint32_t left; /* in this segment */
+	const struct rte_mbuf *next;
+};
+
+static struct cursor cursor_at(const struct sl_ctx *ctx, uint32_t offset)
+{
+	struct cursor at = { ctx->data, (uint32_t)(ctx->data_end - ctx->data), ctx->mbuf->next };
+
+	while (offset >= at.left && at.next) {
+		offset -= at.left;
+		at.bytes = (uint8_t *)at.next->buf_addr + at.next->data_off;
+		at.left = at.next->data_len;
+		at.next = at.next->next;
+	}
+	at.bytes += offset;
+	at.left -= sl_min(offset, at.left);
+	return at;
+}
+
+static bool in_packet(const struct sl_ctx *ctx, uint32_t offset, uint32_t len)
+{
+	return (uint64_t)offset + len <= sl_packet_len(ctx);
+}
+
+bool sl_packet_read(const struct sl_ctx *ctx, uint32_t offset, void *ret_bytes, uint32_t len)
+{
+	uint8_t *out = ret_bytes;
+
+	if (!in_packet(ctx, offset, len))
+		return false;
+	while (len) {
+		struct cursor at = cursor_at(ctx, offset);
+		uint32_t part = sl_min(len, at.left);
+
+		memcpy(out, at.bytes, part);
+		out += part;
+		offset += part;
+		len -= part;
+	}
+	return true;
+}
+
+bool sl_packet_write(const struct sl_ctx *ctx, uint32_t offset, const void *bytes, uint32_t len)
+{
+	const uint8_t *in = bytes;
+
+	if (!in_packet(ctx, offset, len))
+		return false;
+	while (len) {
+		struct cursor at = cursor_at(ctx, offset);
+		uint32_t part = sl_min(len, at.left);
+
+		memcpy(at.bytes, in, part);
+		in += part;
+		offset += part;
+		len -= part;
+	}
+	return true;
+}

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "context.h"
+
+/*
+ * Bytes of the packet by offset from `data`, over all segments. The first segment is what the
+ * context says, the others are the mbuf's.
+ */
+
+/* Bytes in all segments. */
+SL_ANY uint32_t sl_packet_len(const struct sl_ctx *ctx);
+
+/* Copies out or in; false, with nothing done, when the range is not all in the packet. */
+SL_ANY bool sl_packet_read(
+	const struct sl_ctx *ctx, uint32_t offset, void *ret_bytes, uint32_t len);
+SL_ANY bool sl_packet_write(
+	const struct sl_ctx *ctx, uint32_t offset, const void *bytes, uint32_t len);
