@@ -3,7 +3,7 @@
 #include <sys/random.h>
 
 #include "ctx_symbols.h"
-#include "packet.h"
+#include "segments.h"
 #include "row.h"
 #include "start.h"
 
@@ -88,7 +88,7 @@ static bool read_ports(
 {
 	uint16_t ports[2];
 
-	if (!has_ports(proto) || !sl_packet_read(ctx, offset, ports, sizeof(ports)))
+	if (!has_ports(proto) || !sl_segments_read(ctx, offset, ports, sizeof(ports)))
 		return false;
 	ret_flow->a_port = ports[0];
 	ret_flow->b_port = ports[1];
@@ -101,7 +101,7 @@ static bool dissect_ipv4(const struct sl_ctx *ctx, uint32_t offset, struct flow 
 	uint8_t header[IPV4_HEADER];
 	uint16_t fragment;
 
-	if (!sl_packet_read(ctx, offset, header, sizeof(header)))
+	if (!sl_segments_read(ctx, offset, header, sizeof(header)))
 		return false;
 	memcpy(ret_flow->a, header + 12, 4);
 	memcpy(ret_flow->b, header + 16, 4);
@@ -124,7 +124,7 @@ static bool dissect_ipv6(const struct sl_ctx *ctx, uint32_t offset, struct flow 
 	uint32_t label;
 	uint8_t proto;
 
-	if (!sl_packet_read(ctx, offset, header, sizeof(header)))
+	if (!sl_segments_read(ctx, offset, header, sizeof(header)))
 		return false;
 	memcpy(&label, header, sizeof(label));
 	memcpy(ret_flow->a, header + 8, 16);
@@ -132,7 +132,7 @@ static bool dissect_ipv6(const struct sl_ctx *ctx, uint32_t offset, struct flow 
 	proto = header[6];
 	offset += IPV6_HEADER;
 	for (int i = 0; i < MAX_EXTENSIONS && is_extension(proto); i++) {
-		if (!sl_packet_read(ctx, offset, extension, sizeof(extension)))
+		if (!sl_segments_read(ctx, offset, extension, sizeof(extension)))
 			break;
 		proto = extension[0];
 		offset += (extension[1] + 1) * 8;
@@ -151,7 +151,7 @@ void sl_ctx_compute_hash(struct sl_ctx *ctx)
 
 	memset(&flow, 0, sizeof(flow));
 	for (int i = 0; i < MAX_VLANS && (type == TYPE_VLAN || type == TYPE_QINQ); i++) {
-		if (!sl_packet_read(ctx, offset, tag, sizeof(tag)))
+		if (!sl_segments_read(ctx, offset, tag, sizeof(tag)))
 			break;
 		type = ntohs(tag[1]);
 		offset += VLAN_TAG;
@@ -160,7 +160,7 @@ void sl_ctx_compute_hash(struct sl_ctx *ctx)
 		ports = dissect_ipv4(ctx, offset, &flow);
 	else if (type == TYPE_IPV6)
 		ports = dissect_ipv6(ctx, offset, &flow);
-	else if (sl_packet_read(ctx, 0, flow.a, ETH_ADDRS))
+	else if (sl_segments_read(ctx, 0, flow.a, ETH_ADDRS))
 		flow.proto = type << 8;
 	sort_ends(&flow);
 	ctx->hash = hash_bytes(&flow, sizeof(flow));

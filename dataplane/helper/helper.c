@@ -33,9 +33,7 @@ static const struct sl_helper *const rows[SL_HELPER_MAX_ID] = {
 static const struct sl_helper_symbol symbols[] = {
 #include "helpers.def"
 	SYMBOL(sl_ctx_get_hash) SYMBOL(sl_ctx_set_queue_mapping) SYMBOL(sl_ctx_compute_hash)
-		SYMBOL(sl_ctx_begin_xdp) SYMBOL(sl_ctx_begin_skb) SYMBOL(sl_ctx_end_xdp)
-			SYMBOL(sl_ctx_end_skb) SYMBOL(sl_clock_ns)
-				SYMBOL(sl_clock_slow_ns){ "sl_clock", &sl_clock },
+		SYMBOL(sl_clock_ns) SYMBOL(sl_clock_slow_ns){ "sl_clock", &sl_clock },
 };
 
 const struct sl_helper *sl_helper_by_id(uint32_t id)

@@ -32,7 +32,7 @@ struct sl_ctx {
 	/*
 	 * Line 0: the packet. Programs see [data, data_end); data_meta <= data; nothing may move
 	 * below `head` or past `tail`. Helpers that move them change only these fields (the
-	 * mbuf's own lengths are stale meanwhile); sl_ctx_end_* copies them back.
+	 * mbuf's own lengths are stale meanwhile); sl_packet_end (packet.h) copies them back.
 	 */
 	uint8_t *data;
 	uint8_t *data_end;
@@ -96,18 +96,6 @@ enum sl_hash_state {
 
 /* What is known of the packet's L4 checksum: the kernel's CHECKSUM_*. */
 enum sl_csum { SL_CSUM_NONE, SL_CSUM_UNNECESSARY, SL_CSUM_COMPLETE, SL_CSUM_PARTIAL };
-
-/*
- * Sets a zeroed or used context up for the packet `mbuf`, leaving the burst's constants (run, cpu,
- * ingress_ifindex, rx_queue_index, ifindex, napi_id, at_ingress, port_addr) as they are. Programs
- * may move the packet's ends anywhere in the mbuf's buffer. In the bitcode too.
- */
-SL_ANY void sl_ctx_begin_xdp(struct sl_ctx *ctx, struct rte_mbuf *mbuf);
-/* The same for TC and socket filters: also protocol, VLAN tag, hash and checksum state. */
-SL_ANY void sl_ctx_begin_skb(struct sl_ctx *ctx, struct rte_mbuf *mbuf);
-/* Copies what helpers changed (place, length, VLAN tag) back into ctx->mbuf. */
-SL_ANY void sl_ctx_end_xdp(struct sl_ctx *ctx);
-SL_ANY void sl_ctx_end_skb(struct sl_ctx *ctx);
 
 /*
  * A burst for sl_burst_fn: contexts are set up from mbufs one after the other on the callee's stack

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <rte_byteorder.h>
 #include <rte_mbuf_core.h>
 
 #include "context.h"
@@ -26,6 +27,79 @@ static inline void sl_packet_begin(struct sl_ctx *ctx, struct rte_mbuf *m)
 	ctx->data_end = ctx->data + m->data_len;
 	ctx->head = base - (own ? SL_HEADROOM_SPARE : 0);
 	ctx->tail = base + m->buf_len;
+}
+
+#define SL_ETH_HEADER 14
+#define SL_ETH_TYPE_MIN 0x600 /* below it the field is a length: IEEE 802.3 */
+
+/* skb->pkt_type: whom the link-layer destination names. */
+enum sl_pkt_type { SL_PKT_HOST, SL_PKT_BROADCAST, SL_PKT_MULTICAST, SL_PKT_OTHERHOST };
+
+/* The protocol of an Ethernet frame, big endian, as the kernel's eth_type_trans finds it. */
+static inline uint16_t sl_packet_protocol(const uint8_t *frame, uint32_t len)
+{
+	uint16_t type;
+
+	if (len < SL_ETH_HEADER)
+		return 0;
+	__builtin_memcpy(&type, frame + 12, sizeof(type));
+	if (sl_likely(rte_be_to_cpu_16(type) >= SL_ETH_TYPE_MIN))
+		return type;
+	if (len >= SL_ETH_HEADER + 2 && frame[SL_ETH_HEADER] == 0xff &&
+		frame[SL_ETH_HEADER + 1] == 0xff)
+		return RTE_BE16(0x0001); /* ETH_P_802_3: Novell's raw IPX */
+	return RTE_BE16(0x0004); /* ETH_P_802_2 */
+}
+
+static inline uint32_t sl_packet_type(const uint8_t *frame, uint32_t len, const uint8_t *port_addr)
+{
+	uint64_t dst = 0, own = 0;
+
+	if (len < SL_ETH_HEADER)
+		return SL_PKT_HOST;
+	__builtin_memcpy(&dst, frame, 6);
+	__builtin_memcpy(&own, port_addr, 6);
+	if (dst == own)
+		return SL_PKT_HOST;
+	if (!(frame[0] & 1))
+		return SL_PKT_OTHERHOST;
+	return dst == rte_le_to_cpu_64((1ull << 48) - 1) ? SL_PKT_BROADCAST : SL_PKT_MULTICAST;
+}
+
+/*
+ * The same for a program on __sk_buff: every field that belongs to the packet, none of those that
+ * are the same for a burst (run, cpu, the ifindexes and queues, napi_id, at_ingress, port_addr).
+ */
+static inline void sl_packet_begin_skb(struct sl_ctx *ctx, struct rte_mbuf *m)
+{
+	uint64_t csum = m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+	bool hashed = m->ol_flags & RTE_MBUF_F_RX_RSS_HASH;
+	bool tagged = m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED;
+
+	sl_packet_begin(ctx, m);
+	ctx->is_skb = true;
+	ctx->len = m->pkt_len;
+	ctx->wire_len = m->pkt_len;
+	ctx->protocol = sl_packet_protocol(ctx->data, m->data_len);
+	ctx->pkt_type = sl_packet_type(ctx->data, m->data_len, ctx->port_addr);
+	ctx->vlan_present = tagged;
+	ctx->vlan_tci = tagged ? m->vlan_tci : 0;
+	ctx->vlan_proto = tagged ? RTE_BE16(0x8100) : 0;
+	ctx->hash_state = hashed ? SL_HASH_L4 : SL_HASH_LAZY;
+	ctx->hash = hashed ? m->hash.rss : 0;
+	ctx->ip_summed = csum == RTE_MBUF_F_RX_L4_CKSUM_GOOD ? SL_CSUM_UNNECESSARY : SL_CSUM_NONE;
+	ctx->csum_level = 0;
+	ctx->encapsulation = false;
+	ctx->mark = ctx->priority = ctx->queue_mapping = 0;
+	ctx->tc_index = ctx->tc_classid = 0;
+	__builtin_memset(ctx->cb, 0, sizeof(ctx->cb));
+	ctx->gso_segs = ctx->gso_size = 0;
+	ctx->tstamp = ctx->hwtstamp = 0;
+	ctx->tstamp_type = 0;
+	ctx->mac_offset = (uint16_t)(ctx->data - ctx->head);
+	ctx->network_offset = ctx->mac_offset + SL_ETH_HEADER;
+	ctx->tunnel = NULL;
+	ctx->socket = NULL;
 }
 
 /*

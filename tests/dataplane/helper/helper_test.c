@@ -27,7 +27,7 @@ TEST(xdp_adjust_head, keeps_an_ethernet_header_and_the_headroom)
 		TRACE_PUSH("offset %d", rows[i].offset);
 		EXPECT_EQ(sl_bpf_xdp_adjust_head(&packet.ctx, 0, (uint32_t)rows[i].offset, 0, 0, 0),
 			rows[i].ret);
-		EXPECT_EQ(packet.ctx.data - packet.buf,
+		EXPECT_EQ(packet.ctx.data - packet.ctx.head,
 			TEST_HEADROOM + (rows[i].ret ? 0 : rows[i].offset));
 		TRACE_POP();
 	}
@@ -146,7 +146,7 @@ TEST(context, begin_skb_reads_the_frame)
 	packet.mbuf.ol_flags = RTE_MBUF_F_RX_VLAN_STRIPPED | RTE_MBUF_F_RX_RSS_HASH;
 	packet.mbuf.vlan_tci = 0x2005;
 	packet.mbuf.hash.rss = 77;
-	sl_ctx_begin_skb(&packet.ctx, &packet.mbuf);
+	sl_packet_begin_skb(&packet.ctx, &packet.mbuf);
 	EXPECT_EQ(packet.ctx.vlan_present, 1);
 	EXPECT_EQ(packet.ctx.vlan_tci, 0x2005);
 	EXPECT_EQ(packet.ctx.vlan_proto, 0x0081);

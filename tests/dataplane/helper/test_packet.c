@@ -7,15 +7,15 @@ void test_packet_init(struct test_packet *packet, bool is_skb, const void *bytes
 	memset(packet, 0, sizeof(*packet));
 	packet->mbuf.buf_addr = packet->buf;
 	packet->mbuf.buf_len = sizeof(packet->buf);
-	packet->mbuf.data_off = TEST_HEADROOM;
+	packet->mbuf.data_off = TEST_HEADROOM - SL_HEADROOM_SPARE;
 	packet->mbuf.data_len = len;
 	packet->mbuf.pkt_len = len;
 	packet->mbuf.nb_segs = 1;
 	for (unsigned i = 0; i < len; i++)
-		packet->buf[TEST_HEADROOM + i] = bytes ? ((const uint8_t *)bytes)[i] : i;
+		packet->buf[packet->mbuf.data_off + i] = bytes ? ((const uint8_t *)bytes)[i] : i;
 	packet->ctx.run = &packet->run;
 	if (is_skb)
-		sl_ctx_begin_skb(&packet->ctx, &packet->mbuf);
+		sl_packet_begin_skb(&packet->ctx, &packet->mbuf);
 	else
-		sl_ctx_begin_xdp(&packet->ctx, &packet->mbuf);
+		sl_packet_begin(&packet->ctx, &packet->mbuf);
 }

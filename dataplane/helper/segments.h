@@ -8,10 +8,10 @@
  */
 
 /* Bytes in all segments. */
-SL_ANY uint32_t sl_packet_len(const struct sl_ctx *ctx);
+SL_ANY uint32_t sl_segments_len(const struct sl_ctx *ctx);
 
 /* Copies out or in; false, with nothing done, when the range is not all in the packet. */
-SL_ANY bool sl_packet_read(
+SL_ANY bool sl_segments_read(
 	const struct sl_ctx *ctx, uint32_t offset, void *ret_bytes, uint32_t len);
-SL_ANY bool sl_packet_write(
+SL_ANY bool sl_segments_write(
 	const struct sl_ctx *ctx, uint32_t offset, const void *bytes, uint32_t len);

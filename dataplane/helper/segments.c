@@ -1,9 +1,9 @@
-#include "packet.h"
+#include "segments.h"
 
 #include <rte_mbuf_core.h>
 #include <string.h>
 
-uint32_t sl_packet_len(const struct sl_ctx *ctx)
+uint32_t sl_segments_len(const struct sl_ctx *ctx)
 {
 	const struct rte_mbuf *mbuf = ctx->mbuf;
 
@@ -36,10 +36,10 @@ static struct cursor cursor_at(const struct sl_ctx *ctx, uint32_t offset)
 
 static bool in_packet(const struct sl_ctx *ctx, uint32_t offset, uint32_t len)
 {
-	return (uint64_t)offset + len <= sl_packet_len(ctx);
+	return (uint64_t)offset + len <= sl_segments_len(ctx);
 }
 
-bool sl_packet_read(const struct sl_ctx *ctx, uint32_t offset, void *ret_bytes, uint32_t len)
+bool sl_segments_read(const struct sl_ctx *ctx, uint32_t offset, void *ret_bytes, uint32_t len)
 {
 	uint8_t *out = ret_bytes;
 
@@ -57,7 +57,7 @@ bool sl_packet_read(const struct sl_ctx *ctx, uint32_t offset, void *ret_bytes, 
 	return true;
 }
 
-bool sl_packet_write(const struct sl_ctx *ctx, uint32_t offset, const void *bytes, uint32_t len)
+bool sl_segments_write(const struct sl_ctx *ctx, uint32_t offset, const void *bytes, uint32_t len)
 {
 	const uint8_t *in = bytes;
 
