@@ -10,6 +10,9 @@ struct sl_ctx;
  * consumer maps. perf_event_open(2) and its descriptors are in include/sluice/bpf.h.
  */
 
+/* Makes the events of this process what its PERF_EVENT_ARRAYs take. Once, at start-up. */
+SL_CONTROL void sl_event_init(void);
+
 /*
  * The event behind a descriptor, with a reference for the caller: what PERF_EVENT_ARRAY stores.
  * -EBADF when fd is no perf event, -EOPNOTSUPP for an inherited one. A perf event of the kernel's

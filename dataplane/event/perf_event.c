@@ -10,7 +10,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <sluice/bpf.h>
@@ -323,12 +322,6 @@ static struct sl_perf_ring_memory *unlink_ring(struct sl_perf_object *object)
 	return memory;
 }
 
-/* Past whatever wraps mmap() in this process: that calls us, and the lock is held. */
-static void *real_mmap(void *addr, size_t len, int prot, int flags, int fd)
-{
-	return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, 0);
-}
-
 static int map_ring(struct sl_perf_object *object, void *addr, size_t len, int prot, int flags,
 	off_t offset, void **ret_addr, struct sl_perf_ring_memory **ret_unused)
 {
@@ -348,7 +341,7 @@ static int map_ring(struct sl_perf_object *object, void *addr, size_t len, int p
 	err = ring_for(object, pages, !(prot & PROT_WRITE));
 	if (err)
 		goto fail;
-	mapping->addr = real_mmap(addr, len, prot, flags, object->memory->memfd);
+	mapping->addr = sl_perf_mmap(addr, len, prot, flags, object->memory->memfd, 0);
 	mapping->len_bytes = len;
 	if (mapping->addr == MAP_FAILED) {
 		err = -errno;
@@ -407,7 +400,7 @@ int sluice_perf_munmap(void *addr, size_t len)
 	int ret;
 
 	pthread_mutex_lock(&lock);
-	ret = syscall(SYS_munmap, addr, len);
+	ret = sl_perf_munmap(addr, len);
 	if (ret == 0)
 		unused = forget_mapping(addr, len);
 	pthread_mutex_unlock(&lock);

@@ -69,5 +69,12 @@ SL_CONTROL int sl_perf_ring_new(const struct perf_event_attr *attr, size_t pages
 /* After a grace period without a writer. NULL is fine. */
 SL_CONTROL void sl_perf_ring_free(struct sl_perf_ring_memory *memory);
 
+/*
+ * mmap(2) and munmap(2), past whatever wraps them in this process to serve perf events: that calls
+ * us, and we hold the lock.
+ */
+SL_CONTROL void *sl_perf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+SL_CONTROL int sl_perf_munmap(void *addr, size_t len);
+
 /* Tells the consumer of an event what it has to know now; with the lock held. */
 SL_CONTROL bool sl_perf_bell_update(struct sl_perf_object *object);

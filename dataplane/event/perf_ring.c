@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /*
@@ -16,20 +17,31 @@
 /* 2^22 pages of 4 KiB: what a consumer may ask for at most; 16 GiB. */
 enum { PAGES_MAX = 1 << 22 };
 
+void *sl_perf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, offset);
+}
+
+int sl_perf_munmap(void *addr, size_t len)
+{
+	return syscall(SYS_munmap, addr, len);
+}
+
 static int map_twice(struct sl_perf_ring_memory *memory, size_t page_size)
 {
 	size_t data_len = memory->pages * page_size;
 	uint8_t *base;
 
 	memory->base_len_bytes = page_size + 2 * data_len;
-	base = mmap(NULL, memory->base_len_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	base = sl_perf_mmap(
+		NULL, memory->base_len_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (base == MAP_FAILED)
 		return -errno;
 	memory->base = base;
-	if (mmap(base, page_size + data_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+	if (sl_perf_mmap(base, page_size + data_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
 		    memory->memfd, 0) == MAP_FAILED)
 		return -errno;
-	if (data_len && mmap(base + page_size + data_len, data_len, PROT_READ | PROT_WRITE,
+	if (data_len && sl_perf_mmap(base + page_size + data_len, data_len, PROT_READ | PROT_WRITE,
 				MAP_SHARED | MAP_FIXED, memory->memfd, page_size) == MAP_FAILED)
 		return -errno;
 	return 0;
@@ -91,7 +103,7 @@ void sl_perf_ring_free(struct sl_perf_ring_memory *memory)
 	if (!memory)
 		return;
 	if (memory->base)
-		munmap(memory->base, memory->base_len_bytes);
+		sl_perf_munmap(memory->base, memory->base_len_bytes);
 	if (memory->memfd >= 0)
 		close(memory->memfd);
 	free(memory);
