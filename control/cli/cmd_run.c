@@ -1,0 +1,83 @@
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "verb.h"
+
+/* Where the preload library is, from the directory of this executable: built, installed. */
+static const char *const library_places[] = {
+	"../shim/" SLUICE_LOCAL_LIBRARY,
+	SLUICE_LIBDIR_FROM_BINDIR "/" SLUICE_LOCAL_LIBRARY,
+};
+
+static bool find_library(char *path, size_t size)
+{
+	char self[PATH_MAX], candidate[2 * PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (len <= 0)
+		return false;
+	self[len] = 0;
+	*strrchr(self, '/') = 0;
+	for (size_t i = 0; i < sizeof(library_places) / sizeof(library_places[0]); i++) {
+		char resolved[PATH_MAX];
+
+		snprintf(candidate, sizeof(candidate), "%s/%s", self, library_places[i]);
+		if (!realpath(candidate, resolved))
+			continue;
+		snprintf(path, size, "%s", resolved);
+		return true;
+	}
+	return false;
+}
+
+/* In front of what the user preloads already. */
+static int preload(const char *library)
+{
+	const char *old = getenv("LD_PRELOAD");
+	char *value;
+	int err;
+
+	if (!old || !*old)
+		return setenv("LD_PRELOAD", library, 1);
+	if (asprintf(&value, "%s:%s", library, old) < 0)
+		return -1;
+	err = setenv("LD_PRELOAD", value, 1);
+	free(value);
+	return err;
+}
+
+int sl_cmd_run(int argc, char **argv)
+{
+	char library[PATH_MAX];
+	bool local = false;
+	int i;
+
+	for (i = 0; i < argc && argv[i][0] == '-'; i++) {
+		if (strcmp(argv[i], "--") == 0) {
+			i++;
+			break;
+		}
+		if (strcmp(argv[i], "--local") != 0)
+			return sl_cli_usage("run: unknown option '%s'", argv[i]);
+		local = true;
+	}
+	if (!local)
+		return sl_cli_usage("run: say --local: there is no daemon to connect to");
+	if (i >= argc)
+		return sl_cli_usage("run: no command given");
+	if (!find_library(library, sizeof(library)))
+		return sl_cli_fail("run: " SLUICE_LOCAL_LIBRARY " is not where sluice expects it");
+	/* The loader splits the list at these. */
+	if (strpbrk(library, " :"))
+		return sl_cli_fail("run: cannot preload '%s': blank or colon in its path", library);
+	if (preload(library) != 0)
+		return sl_cli_fail("run: %s", strerror(errno));
+	execvp(argv[i], argv + i);
+	sl_cli_fail("run: %s: %s", argv[i], strerror(errno));
+	return errno == ENOENT ? SL_EXIT_NOT_FOUND : SL_EXIT_CANNOT_EXECUTE;
+}

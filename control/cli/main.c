@@ -1,0 +1,92 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "verb.h"
+
+static int cmd_help(int argc, char **argv);
+static int cmd_version(int argc, char **argv);
+
+static const struct sl_verb verbs[] = {
+	{ "run", "--local -- COMMAND...", "run COMMAND with a Sluice of its own for its bpf(2)",
+		sl_cmd_run },
+	{ "version", NULL, "print the version", cmd_version },
+	{ "help", NULL, "print this list", cmd_help },
+};
+
+enum { VERBS = sizeof(verbs) / sizeof(verbs[0]) };
+
+static void report(const char *fmt, va_list args)
+{
+	fputs("sluice: ", stderr);
+	vfprintf(stderr, fmt, args);
+}
+
+int sl_cli_usage(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	report(fmt, args);
+	va_end(args);
+	fputs(" (try 'sluice help')\n", stderr);
+	return SL_EXIT_USAGE;
+}
+
+int sl_cli_fail(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	report(fmt, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return 1;
+}
+
+static int cmd_help(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("Usage: sluice VERB [ARGUMENTS]\n\nVerbs:");
+	for (unsigned i = 0; i < VERBS; i++) {
+		const struct sl_verb *v = &verbs[i];
+		int width = printf("  %s%s%s", v->name, v->arguments ? " " : "",
+			v->arguments ? v->arguments : "");
+
+		printf("%*s%s\n", width < 36 ? 36 - width : 1, "", v->summary);
+	}
+	return 0;
+}
+
+static int cmd_version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("sluice " SLUICE_VERSION);
+	return 0;
+}
+
+/* The options that every command has, as verbs. */
+static const char *verb_name(const char *arg)
+{
+	if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0)
+		return "help";
+	if (strcmp(arg, "--version") == 0 || strcmp(arg, "-V") == 0)
+		return "version";
+	return arg;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name;
+
+	if (argc < 2)
+		return sl_cli_usage("no verb given");
+	name = verb_name(argv[1]);
+	for (unsigned i = 0; i < VERBS; i++) {
+		if (strcmp(verbs[i].name, name) == 0)
+			return verbs[i].run(argc - 2, argv + 2);
+	}
+	return sl_cli_usage("unknown verb '%s'", argv[1]);
+}

@@ -1,0 +1,22 @@
+#pragma once
+
+/*
+ * One row per verb of the command. A verb lives in a file of its own, cmd_NAME.c, and gets the
+ * arguments after its name; it returns the exit status: 0, 1 for a failure that it has reported in
+ * one line on stderr, or SL_EXIT_USAGE.
+ */
+struct sl_verb {
+	const char *name;
+	const char *arguments; /* as the usage shows them; NULL for none */
+	const char *summary;
+	int (*run)(int argc, char **argv);
+};
+
+enum { SL_EXIT_USAGE = 2, SL_EXIT_CANNOT_EXECUTE = 126, SL_EXIT_NOT_FOUND = 127 };
+
+/* Prints "sluice: <message>" and a hint at the help; returns SL_EXIT_USAGE. */
+int sl_cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Prints "sluice: <message>"; returns 1. */
+int sl_cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+int sl_cmd_run(int argc, char **argv);
