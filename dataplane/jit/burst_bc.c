@@ -1,0 +1,100 @@
+#include "context.h"
+#include "packet.h"
+#include "prog_layout.h"
+#include "traits.h"
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <rte_mbuf.h>
+
+/*
+ * The entries of a compiled program but for the plain one: templates that the JIT links with each
+ * program, which it defines as sl_program, and inlines it into. The context is then a bundle of
+ * registers, and of the set-up below only that remains which the program looks at.
+ */
+extern const uint32_t sl_program_traits; /* enum sl_traits; a constant of the module */
+uint64_t sl_program(struct sl_ctx *ctx, uint64_t tail_calls);
+
+/* False when the mbuf cannot hold what the program made of its packet. */
+static inline bool put_packet(struct sl_ctx *ctx, struct sl_burst *burst, uint32_t i)
+{
+	if (!(sl_program_traits & SL_TRAIT_MOVES_PACKET))
+		return true;
+	if (ctx->data_meta < ctx->data)
+		burst->meta_lens[i] = ctx->data - ctx->data_meta;
+	return sl_packet_end(ctx);
+}
+
+static inline void note_redirect(const struct sl_run *run, struct sl_redirect *redirect)
+{
+	redirect->ifindex = run->redirect_ifindex;
+	redirect->key = run->redirect_key;
+	redirect->flags = run->redirect_flags;
+	redirect->map = run->redirect_map;
+}
+
+static inline uint32_t run_one(
+	struct sl_ctx *ctx, struct sl_burst *burst, uint32_t i, uint32_t redirects_on)
+{
+	uint32_t verdict;
+
+	if (sl_program_traits & SL_TRAIT_REDIRECTS) {
+		ctx->run->redirect_ifindex = 0;
+		ctx->run->redirect_map = NULL;
+	}
+	verdict = sl_program(ctx, SL_TAIL_CALLS);
+	if (sl_program_traits & SL_TRAIT_REDIRECTS && verdict == redirects_on)
+		note_redirect(ctx->run, &burst->redirects[i]);
+	return verdict;
+}
+
+static inline void prefetch(const struct sl_burst *burst, uint32_t i)
+{
+	const struct rte_mbuf *mbuf;
+
+	if (!burst->prefetch || i + burst->prefetch >= burst->count)
+		return;
+	mbuf = burst->pkts[i + burst->prefetch];
+	__builtin_prefetch((const char *)mbuf->buf_addr + mbuf->data_off);
+}
+
+SL_FAST
+void sl_template_burst_xdp(struct sl_burst *burst)
+{
+	struct sl_ctx ctx = *burst->ctx;
+	uint32_t verdict;
+
+	ctx.is_skb = false;
+	for (uint32_t i = 0; i < burst->count; i++) {
+		prefetch(burst, i);
+		sl_packet_begin(&ctx, burst->pkts[i]);
+		verdict = run_one(&ctx, burst, i, XDP_REDIRECT);
+		burst->verdicts[i] = sl_likely(put_packet(&ctx, burst, i)) ? verdict : XDP_ABORTED;
+	}
+}
+
+SL_FAST
+void sl_template_burst_skb(struct sl_burst *burst)
+{
+	struct sl_ctx ctx = *burst->ctx;
+	uint32_t verdict;
+
+	for (uint32_t i = 0; i < burst->count; i++) {
+		prefetch(burst, i);
+		sl_packet_begin_skb(&ctx, burst->pkts[i]);
+		verdict = run_one(&ctx, burst, i, TC_ACT_REDIRECT);
+		burst->verdicts[i] = sl_likely(put_packet(&ctx, burst, i)) ? verdict : TC_ACT_SHOT;
+	}
+}
+
+SL_FAST
+uint64_t sl_template_repeat(struct sl_ctx *ctx, uint32_t repeat)
+{
+	uint64_t result = 0;
+
+	for (uint32_t i = 0; i < repeat; i++) {
+		/* As a call, so that nothing of the program moves out of the loop. */
+		[[clang::noinline]] result = sl_program(ctx, SL_TAIL_CALLS);
+	}
+	return result;
+}

@@ -1,0 +1,290 @@
+#include "emit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "context.h"
+#include "helper.h"
+#include "map.h"
+#include "prog.h"
+#include "prog_array.h"
+
+/*
+ * Tail calls. The count of what is left is the main program's second parameter, in a register from
+ * one program to the next. A subprogram may make tail calls too: only its own frame is replaced,
+ * and when the target returns, its caller goes on and may make more, so the count must come back.
+ * A program with such subprograms keeps it in the context and hands TAIL_CALLS_SHARED down with the
+ * number; whoever gets the flag stores each new number into the context as well. The test for the
+ * flag shares the comparison with the limit, so chains of plain programs do not pay for it.
+ */
+#define TAIL_CALLS_SHARED (1ull << 32)
+
+LLVMValueRef sl_emit_declare(
+	struct sl_emitter *e, const char *symbol, LLVMTypeRef type, const void *address)
+{
+	LLVMValueRef fn = LLVMGetNamedFunction(e->module, symbol);
+	struct sl_native *natives;
+
+	if (fn)
+		return fn;
+	if (address) {
+		natives = realloc(e->natives, (e->native_count + 1) * sizeof(*natives));
+		if (!natives) {
+			sl_emit_fail(e, "out of memory");
+			return LLVMAddFunction(e->module, symbol, type);
+		}
+		natives[e->native_count++] = (struct sl_native){ symbol, address };
+		e->natives = natives;
+	}
+	return LLVMAddFunction(e->module, symbol, type);
+}
+
+int sl_emit_func_at(struct sl_emitter *e, int64_t pc)
+{
+	for (unsigned i = 0; i < e->facts->func_count; i++) {
+		if (e->facts->funcs[i].start == pc)
+			return i;
+	}
+	return -1;
+}
+
+static void emit_local_call(struct sl_emitter *e)
+{
+	int func = sl_emit_func_at(e, (int64_t)e->pc + 1 + e->insn->imm);
+	LLVMValueRef args[6] = { e->ctx };
+
+	if (func <= 0) {
+		sl_emit_fail(e, "called function is not one");
+		return;
+	}
+	for (unsigned i = 1; i <= 5; i++)
+		args[i] = sl_emit_get(e, i);
+	sl_emit_set(e, BPF_REG_0,
+		LLVMBuildCall2(e->builder, e->func_type, e->funcs[func], args, 6, ""));
+}
+
+/* A private constant copy of what is constant of a map, for loads from it to fold. */
+static LLVMValueRef map_desc(struct sl_emitter *e, uint32_t index)
+{
+	const struct sl_map *map = e->prog->used_maps[index];
+	LLVMValueRef bytes;
+
+	if (e->map_descs[index])
+		return e->map_descs[index];
+	bytes = LLVMConstStringInContext2(
+		e->context, (const char *)&map->desc, map->ops->desc_size, true);
+	e->map_descs[index] = LLVMAddGlobal(e->module, LLVMTypeOf(bytes), "map");
+	LLVMSetInitializer(e->map_descs[index], bytes);
+	LLVMSetGlobalConstant(e->map_descs[index], true);
+	LLVMSetLinkage(e->map_descs[index], LLVMPrivateLinkage);
+	LLVMSetAlignment(e->map_descs[index], _Alignof(struct sl_map));
+	return e->map_descs[index];
+}
+
+/* The map that the call works on on all paths, NULL when it is not one. */
+static const struct sl_map *known_map(
+	const struct sl_emitter *e, const struct sl_reg_fact *arg, uint32_t *ret_index)
+{
+	if (arg->kind != SL_MEM_MAP || arg->map >= e->prog->used_map_count)
+		return NULL;
+	*ret_index = arg->map;
+	return e->prog->used_maps[arg->map];
+}
+
+static LLVMValueRef pointer_argument(
+	struct sl_emitter *e, unsigned reg, const struct sl_call_fact *call)
+{
+	return LLVMBuildIntToPtr(
+		e->builder, sl_emit_argument(e, reg, &call->args[reg - 1]), e->ptr, "");
+}
+
+/* A map's own function instead of the helper that would look it up in the map's operations. */
+static bool emit_map_operation(struct sl_emitter *e, const struct sl_call_fact *call)
+{
+	uint32_t index = 0;
+	const struct sl_map *map = known_map(e, &call->args[0], &index);
+	LLVMTypeRef params[] = { e->ptr, e->ptr, e->ptr, e->ptr, e->i64 }, type;
+	LLVMValueRef args[5] = { NULL }, result;
+	const char *symbol = NULL;
+	const void *address = NULL;
+	unsigned count = 3;
+
+	switch (map ? call->helper->map_op : SL_MAP_OP_NONE) {
+	case SL_MAP_OP_LOOKUP:
+		symbol = map->ops->lookup_symbol, address = map->ops->lookup;
+		break;
+	case SL_MAP_OP_UPDATE:
+		symbol = map->ops->update_symbol, address = map->ops->update;
+		count = 5;
+		break;
+	case SL_MAP_OP_DELETE:
+		symbol = map->ops->delete_symbol, address = map->ops->delete;
+		break;
+	default:
+		break;
+	}
+	if (!symbol)
+		return false;
+	args[0] = map_desc(e, index);
+	args[1] = e->ctx;
+	args[2] = pointer_argument(e, BPF_REG_2, call);
+	if (count == 5) {
+		args[3] = pointer_argument(e, BPF_REG_3, call);
+		args[4] = sl_emit_argument(e, BPF_REG_4, &call->args[3]);
+	}
+	type = LLVMFunctionType(
+		call->helper->map_op == SL_MAP_OP_LOOKUP ? e->ptr : e->i64, params, count, false);
+	result = LLVMBuildCall2(
+		e->builder, type, sl_emit_declare(e, symbol, type, address), args, count, "");
+	if (call->helper->map_op == SL_MAP_OP_LOOKUP)
+		result = LLVMBuildPtrToInt(e->builder, result, e->i64, "");
+	sl_emit_set(e, BPF_REG_0, result);
+	return true;
+}
+
+static void emit_helper_call(struct sl_emitter *e, const struct sl_call_fact *call)
+{
+	const struct sl_helper *helper = call->helper;
+	LLVMValueRef args[6] = { e->ctx };
+
+	if (emit_map_operation(e, call))
+		return;
+	for (unsigned i = 0; i < 5; i++)
+		args[i + 1] = helper->args[i] == SL_ARG_NONE
+				      ? sl_emit_const(e, 0)
+				      : sl_emit_argument(e, i + 1, &call->args[i]);
+	sl_emit_set(e, BPF_REG_0,
+		LLVMBuildCall2(e->builder, e->func_type,
+			sl_emit_declare(e, helper->symbol, e->func_type, helper->fn), args, 6, ""));
+}
+
+void sl_emit_call(struct sl_emitter *e)
+{
+	const struct sl_call_fact *call =
+		e->fact->call < e->facts->call_count ? &e->facts->calls[e->fact->call] : NULL;
+
+	if (e->insn->src_reg == BPF_PSEUDO_CALL)
+		emit_local_call(e);
+	else if (e->insn->src_reg == 0 && e->insn->imm == BPF_FUNC_tail_call)
+		sl_emit_tail_call(e);
+	else if (e->insn->src_reg == 0 && call && call->helper && call->helper->symbol)
+		emit_helper_call(e, call);
+	else
+		sl_emit_fail(e, "no facts about a call");
+}
+
+/* The descriptor of the array: a constant for a known map, else that of the map in R2. */
+static LLVMValueRef array_desc(struct sl_emitter *e)
+{
+	const struct sl_call_fact *call =
+		e->fact->call < e->facts->call_count ? &e->facts->calls[e->fact->call] : NULL;
+	struct sl_reg_fact unknown = { .kind = SL_MEM_NONE };
+	uint32_t index = 0;
+
+	if (call && known_map(e, &call->args[1], &index))
+		return map_desc(e, index);
+	return sl_emit_address(e, BPF_REG_2, &unknown, offsetof(struct sl_map, desc));
+}
+
+/* Goes to `out` when nothing is left. Returns the number for the target, in a block of its own. */
+static LLVMValueRef emit_count_down(struct sl_emitter *e, LLVMBasicBlockRef out)
+{
+	LLVMBuilderRef b = e->builder;
+	bool in_ctx = e->shares_tail_calls;
+	size_t offset = offsetof(struct sl_ctx, tail_calls);
+	LLVMBasicBlockRef rare = sl_emit_new_block(e, "tail.rare");
+	LLVMBasicBlockRef shared = sl_emit_new_block(e, "tail.shared");
+	LLVMBasicBlockRef go = sl_emit_new_block(e, "tail.go");
+	LLVMValueRef count, left, is_rare, low, is_none;
+
+	count = in_ctx || !e->is_main ? sl_emit_ctx_load(e, offset, 64) : LLVMGetParam(e->fn, 1);
+	left = LLVMBuildSub(b, count, sl_emit_const(e, 1), "");
+	is_rare = LLVMBuildICmp(b, LLVMIntUGE, left, sl_emit_const(e, SL_TAIL_CALLS), "");
+	LLVMBuildCondBr(b, sl_emit_unlikely(e, is_rare), rare, go);
+
+	LLVMPositionBuilderAtEnd(b, rare);
+	low = LLVMBuildTrunc(b, count, e->i32, "");
+	is_none = LLVMBuildICmp(b, LLVMIntEQ, low, sl_emit_int(e, 32, 0), "");
+	LLVMBuildCondBr(b, is_none, out, shared);
+
+	LLVMPositionBuilderAtEnd(b, shared);
+	sl_emit_ctx_store(e, offset, left);
+	LLVMBuildBr(b, go);
+
+	LLVMPositionBuilderAtEnd(b, go);
+	if (in_ctx)
+		sl_emit_ctx_store(e, offset, left);
+	if (e->is_main)
+		return left;
+	return LLVMBuildOr(b, left, sl_emit_const(e, TAIL_CALLS_SHARED), "");
+}
+
+static void emit_count_failure(struct sl_emitter *e)
+{
+	LLVMValueRef run = LLVMBuildIntToPtr(
+		e->builder, sl_emit_ctx_load(e, offsetof(struct sl_ctx, run), 64), e->ptr, "");
+	LLVMValueRef offset = sl_emit_const(e, offsetof(struct sl_run, tail_failed));
+	LLVMValueRef counter = LLVMBuildGEP2(e->builder, e->i8, run, &offset, 1, "");
+	LLVMValueRef value = LLVMBuildLoad2(e->builder, e->i32, counter, "");
+
+	LLVMBuildStore(
+		e->builder, LLVMBuildAdd(e->builder, value, sl_emit_int(e, 32, 1), ""), counter);
+}
+
+/* Code in the slot and calls left: jump; else go on with the next instruction. */
+void sl_emit_tail_call(struct sl_emitter *e)
+{
+	LLVMBuilderRef b = e->builder;
+	LLVMTypeRef params[] = { e->ptr, e->ptr, e->i64 };
+	LLVMTypeRef type = LLVMFunctionType(e->ptr, params, 3, false);
+	LLVMBasicBlockRef jump = sl_emit_new_block(e, "tail.jump");
+	LLVMBasicBlockRef out = sl_emit_new_block(e, "tail.out");
+	LLVMValueRef target, left, args[3], result;
+
+	args[0] = array_desc(e);
+	args[1] = e->ctx;
+	args[2] = sl_emit_get(e, BPF_REG_3);
+	target = LLVMBuildCall2(b, type,
+		sl_emit_declare(e, "sl_prog_array_slot", type, sl_prog_array_slot), args, 3, "");
+	LLVMBuildCondBr(b, LLVMBuildIsNull(b, target, ""), out, jump);
+
+	LLVMPositionBuilderAtEnd(b, jump);
+	left = emit_count_down(e, out);
+	args[0] = e->ctx;
+	args[1] = left;
+	result = LLVMBuildCall2(b, e->prog_type, target, args, 2, "");
+	if (e->is_main)
+		LLVMSetTailCallKind(result, LLVMTailCallKindMustTail);
+	LLVMBuildRet(b, result);
+
+	LLVMPositionBuilderAtEnd(b, out);
+	emit_count_failure(e);
+}
+
+/* LD_ABS and LD_IND: past the packet's end the function returns 0. */
+void sl_emit_packet_load(struct sl_emitter *e)
+{
+	LLVMBuilderRef b = e->builder;
+	LLVMTypeRef params[] = { e->ptr, e->i64, e->i64, e->ptr }, type;
+	LLVMBasicBlockRef missing = sl_emit_new_block(e, "ld.missing");
+	LLVMBasicBlockRef found = sl_emit_new_block(e, "ld.found");
+	LLVMValueRef args[4], failed, offset = sl_emit_int(e, 32, e->insn->imm);
+	LLVMValueRef value = sl_emit_local(e, e->i64, NULL, "ld.value");
+
+	if (BPF_MODE(e->insn->code) == BPF_IND)
+		offset = LLVMBuildAdd(b, offset, sl_emit_get_bits(e, e->insn->src_reg, 32), "");
+	type = LLVMFunctionType(e->i32, params, 4, false);
+	args[0] = e->ctx;
+	args[1] = LLVMBuildSExt(b, offset, e->i64, "");
+	args[2] = sl_emit_const(e, e->row->op);
+	args[3] = value;
+	failed = LLVMBuildCall2(
+		b, type, sl_emit_declare(e, "sl_packet_load", type, NULL), args, 4, "");
+	failed = LLVMBuildICmp(b, LLVMIntNE, failed, sl_emit_int(e, 32, 0), "");
+	LLVMBuildCondBr(b, sl_emit_unlikely(e, failed), missing, found);
+	LLVMPositionBuilderAtEnd(b, missing);
+	LLVMBuildRet(b, sl_emit_const(e, 0));
+	LLVMPositionBuilderAtEnd(b, found);
+	sl_emit_set(e, BPF_REG_0, LLVMBuildLoad2(b, e->i64, value, ""));
+}

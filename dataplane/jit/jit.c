@@ -1,0 +1,98 @@
+#include "jit.h"
+
+#include <errno.h>
+#include <llvm-c/Analysis.h>
+#include <time.h>
+
+#include "emit.h"
+#include "../base/log.h"
+#include "module.h"
+#include "prog.h"
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+static int verify(const struct sl_prog *prog, LLVMModuleRef module)
+{
+	char *message = NULL;
+	bool broken = LLVMVerifyModule(module, LLVMReturnStatusAction, &message);
+
+	if (broken)
+		sl_log(SL_LOG_ERROR, "jit: program %s: %s", prog->name, message);
+	LLVMDisposeMessage(message);
+	return broken ? -EIO : 0;
+}
+
+/* Emit, link, optimise, generate, load; times taken between the phases. */
+static int compile(struct sl_emitter *e, struct sl_prog *prog, LLVMContextRef context,
+	LLVMTargetMachineRef target, struct sl_code **ret_code)
+{
+	LLVMMemoryBufferRef object;
+	struct sl_entries entries;
+	struct sl_code *code;
+	uint64_t start = now_ns(), emitted, linked, optimized;
+	int err = sl_emit_program(e, prog, context);
+
+	if (err)
+		return err;
+	sl_dump_ir(prog, "ir", e->module);
+	err = verify(prog, e->module);
+	emitted = now_ns();
+	if (!err)
+		err = sl_runtime_link(e, target, &entries);
+	linked = now_ns();
+	if (!err)
+		err = sl_codegen_optimize(e->module, target, prog->insn_count);
+	optimized = now_ns();
+	if (err)
+		return err;
+	sl_dump_ir(prog, "opt", e->module);
+	sl_dump_asm(prog, e->module, target);
+	err = sl_codegen_object(e->module, target, &object);
+	if (err)
+		return err;
+	sl_dump_object(prog, object);
+	err = sl_load_object(object, &entries, &code);
+	if (err)
+		return err;
+	code->emit_ns = emitted - start;
+	code->link_ns = linked - emitted;
+	code->optimize_ns = optimized - linked;
+	code->codegen_ns = now_ns() - optimized;
+	*ret_code = code;
+	return 0;
+}
+
+int sl_jit_compile(struct sl_prog *prog)
+{
+	LLVMContextRef context;
+	LLVMTargetMachineRef target;
+	struct sl_emitter e;
+	struct sl_code *code;
+	int err = sl_codegen_target(&target);
+
+	if (err)
+		return err;
+	context = LLVMContextCreate();
+	err = compile(&e, prog, context, target, &code);
+	sl_emit_done(&e);
+	if (e.module)
+		LLVMDisposeModule(e.module);
+	LLVMContextDispose(context);
+	LLVMDisposeTargetMachine(target);
+	if (err)
+		return err;
+	prog->code = code;
+	return 0;
+}
+
+void sl_jit_free(struct sl_code *code)
+{
+	if (code)
+		sl_load_free(code);
+}
