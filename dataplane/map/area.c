@@ -61,22 +61,29 @@ static void *map_aligned(size_t len, size_t align)
 	return p + before;
 }
 
+bool sl_area_populate(void *start, size_t len_bytes)
+{
+	if (!memory_left(len_bytes))
+		return false;
+	/* A kernel without it backs the memory when it is touched. */
+	return madvise(start, sl_round_up(len_bytes, (size_t)4096), MADV_POPULATE_WRITE) == 0 ||
+	       errno != ENOMEM;
+}
+
 void *sl_area_new(size_t len_bytes, size_t resident_bytes)
 {
 	size_t len = area_len(len_bytes);
 	bool huge = len_bytes >= SL_AREA_HUGE_BYTES;
 	uint8_t *p;
 
-	if (len < len_bytes || !memory_left(resident_bytes))
+	if (len < len_bytes)
 		return NULL;
 	p = map_aligned(len, huge ? SL_AREA_HUGE_BYTES : 4096);
 	if (!p)
 		return NULL;
 	if (huge)
 		madvise(p, len, MADV_HUGEPAGE);
-	resident_bytes = sl_round_up(resident_bytes, (size_t)4096);
-	if (resident_bytes && madvise(p, resident_bytes, MADV_POPULATE_WRITE) != 0 &&
-		errno == ENOMEM) {
+	if (resident_bytes && !sl_area_populate(p, resident_bytes)) {
 		munmap(p, len);
 		return NULL;
 	}

@@ -14,6 +14,8 @@
  * by one; the rest when first touched. NULL when there is not as much memory.
  */
 SL_CONTROL void *sl_area_new(size_t len_bytes, size_t resident_bytes);
+/* Backs a part of an area by memory; false when there is not as much. */
+SL_CONTROL bool sl_area_populate(void *start, size_t len_bytes);
 /* NULL is fine. */
 SL_CONTROL void sl_area_free(void *area, size_t len_bytes);
 

@@ -1,0 +1,288 @@
+#include "hash.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cpu.h"
+#include "hash_table.h"
+#include "rcu.h"
+#include "type.h"
+#include "value_copy.h"
+
+/* HASH and PERCPU_HASH: the operations of bpf(2) and of programs on the table of hash_table.c. */
+
+/* What the kernel can allocate in one piece, less its own header of an element. */
+#define ELEM_MAX ((4u << 20) - 48)
+
+static int hash_check(const union bpf_attr *attr)
+{
+	const uint32_t allowed = BPF_F_NO_PREALLOC | BPF_F_NO_COMMON_LRU | BPF_F_NUMA_NODE |
+				 BPF_F_ZERO_SEED | SL_MAP_ACCESS_FLAGS;
+	bool percpu = attr->map_type == BPF_MAP_TYPE_PERCPU_HASH;
+
+	if ((attr->map_flags & ~allowed) || !sl_map_access_ok(attr->map_flags) ||
+		(attr->map_flags & BPF_F_NO_COMMON_LRU) || (percpu && sl_map_has_node(attr)))
+		return -EINVAL;
+	if (attr->max_entries == 0 || attr->key_size == 0 || attr->value_size == 0)
+		return -EINVAL;
+	if ((uint64_t)attr->key_size + attr->value_size >= ELEM_MAX)
+		return -E2BIG;
+	if (percpu && sl_round_up(attr->value_size, 8u) > SL_PERCPU_VALUE_MAX)
+		return -E2BIG;
+	return 0;
+}
+
+static int hash_new(const union bpf_attr *attr, struct sl_map **ret_map)
+{
+	return sl_hash_table_new(attr, &sl_hash_ops, false, ret_map);
+}
+
+static int percpu_hash_new(const union bpf_attr *attr, struct sl_map **ret_map)
+{
+	return sl_hash_table_new(attr, &sl_percpu_hash_ops, true, ret_map);
+}
+
+static uint64_t hash_memory_bytes(const struct sl_map *map)
+{
+	const struct sl_hash *h = sl_hash_of(map);
+
+	return sizeof(*h) + h->area_bytes + h->percpu_bytes + h->pool.len_bytes;
+}
+
+/* The cache of those that have no CPU of their own, locked. */
+static struct sl_pool_cache *control_begin(struct sl_hash *h)
+{
+	pthread_mutex_lock(&h->control_lock);
+	return &h->pool.caches[sl_cpu_count()];
+}
+
+static void control_end(struct sl_hash *h)
+{
+	pthread_mutex_unlock(&h->control_lock);
+}
+
+static void read_value(const struct sl_hash *h, const struct sl_hash_elem *e, void *to)
+{
+	const struct sl_map_desc *desc = &h->map.desc;
+
+	if (!h->percpu) {
+		sl_value_read(to, sl_hash_value(h, e, 0), desc->value_size);
+		return;
+	}
+	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
+		sl_value_read((uint8_t *)to + (size_t)cpu * desc->value_stride,
+			sl_hash_value(h, e, cpu), desc->value_stride);
+}
+
+static int hash_sys_lookup(struct sl_map *map, const void *key, void *ret_value, uint64_t flags)
+{
+	struct sl_hash *h = sl_hash_of(map);
+	struct sl_hash_elem *e;
+
+	if (flags)
+		return -EINVAL;
+	e = sl_hash_find(h, key);
+	if (!e)
+		return -ENOENT;
+	read_value(h, e, ret_value);
+	return 0;
+}
+
+static int hash_sys_update(struct sl_map *map, const void *key, const void *value, uint64_t flags)
+{
+	struct sl_hash *h = sl_hash_of(map);
+	struct sl_pool_cache *cache = control_begin(h);
+	int err = sl_hash_put(h, cache, key, value, h->percpu ? SL_HASH_ALL_CPUS : 0, flags);
+
+	control_end(h);
+	return err;
+}
+
+static int hash_sys_delete(struct sl_map *map, const void *key)
+{
+	struct sl_hash *h = sl_hash_of(map);
+	struct sl_hash_elem *e = sl_hash_take(h, control_begin(h), key);
+
+	control_end(h);
+	return e ? 0 : -ENOENT;
+}
+
+static int hash_sys_lookup_and_delete(
+	struct sl_map *map, const void *key, void *ret_value, uint64_t flags)
+{
+	struct sl_hash *h = sl_hash_of(map);
+	struct sl_hash_elem *e;
+
+	if (flags)
+		return -EINVAL;
+	e = sl_hash_take(h, control_begin(h), key);
+	control_end(h);
+	if (!e)
+		return -ENOENT;
+	read_value(h, e, ret_value);
+	return 0;
+}
+
+/* The first element at or behind `link` that is in the map; not `key`'s, unless that is NULL. */
+static struct sl_hash_elem *first_from(const struct sl_hash *h, uint64_t link, const void *key)
+{
+	while (link & ~SL_HASH_MARK) {
+		struct sl_hash_elem *e = (struct sl_hash_elem *)(link & ~SL_HASH_MARK);
+
+		link = __atomic_load_n(&e->next, __ATOMIC_ACQUIRE);
+		if (link & SL_HASH_MARK)
+			continue;
+		/* An update of the key that we just left puts its new element behind the old one. */
+		if (!key || memcmp(e->key, key, h->map.desc.key_size) != 0)
+			return e;
+	}
+	return NULL;
+}
+
+static int hash_next_key(struct sl_map *map, const void *key, void *ret_next)
+{
+	const struct sl_hash *h = sl_hash_of(map);
+	const struct sl_hash_desc *d = sl_hash_desc_of(h);
+	struct sl_hash_elem *e = key ? sl_hash_find(h, key) : NULL, *next = NULL;
+	uint64_t bucket = 0;
+
+	/* A key that is gone says nothing about where it was: start again. */
+	if (e) {
+		next = first_from(h, __atomic_load_n(&e->next, __ATOMIC_ACQUIRE), key);
+		bucket = sl_hash_bucket(d, key) + 1;
+	}
+	for (; !next && bucket <= d->mask; bucket++)
+		next = first_from(h, __atomic_load_n(&d->buckets[bucket], __ATOMIC_ACQUIRE), NULL);
+	if (!next)
+		return -ENOENT;
+	memcpy(ret_next, next->key, d->map.key_size);
+	return 0;
+}
+
+/* Where the elements of a batch go. */
+struct batch {
+	uint8_t *keys, *values;
+	uint32_t key_size, value_bytes;
+	uint32_t count, max;
+};
+
+static void batch_add(const struct sl_hash *h, struct batch *b, const struct sl_hash_elem *e)
+{
+	memcpy(b->keys + (size_t)b->count * b->key_size, e->key, b->key_size);
+	read_value(h, e, b->values + (size_t)b->count * b->value_bytes);
+	b->count++;
+}
+
+/* Copies the whole bucket or, returning false, nothing. */
+static bool batch_copy(const struct sl_hash *h, struct batch *b, uint64_t bucket)
+{
+	const struct sl_hash_desc *d = sl_hash_desc_of(h);
+	uint64_t link = __atomic_load_n(&d->buckets[bucket], __ATOMIC_ACQUIRE);
+	uint32_t before = b->count;
+	struct sl_hash_elem *e;
+
+	while ((e = first_from(h, link, NULL))) {
+		if (b->count == b->max) {
+			b->count = before;
+			return false;
+		}
+		batch_add(h, b, e);
+		link = __atomic_load_n(&e->next, __ATOMIC_ACQUIRE);
+	}
+	return true;
+}
+
+/* Takes elements out of the bucket until it is empty, true, or there is no more room, false. */
+static bool batch_take(
+	struct sl_hash *h, struct sl_pool_cache *cache, struct batch *b, uint64_t bucket)
+{
+	const struct sl_hash_desc *d = sl_hash_desc_of(h);
+	struct sl_hash_elem *e;
+
+	while ((e = first_from(h, __atomic_load_n(&d->buckets[bucket], __ATOMIC_ACQUIRE), NULL))) {
+		if (b->count == b->max)
+			return false;
+		e = sl_hash_take(h, cache, e->key);
+		if (e)
+			batch_add(h, b, e);
+	}
+	return true;
+}
+
+static int hash_sys_lookup_batch(struct sl_map *map, uint32_t *position, void *keys, void *values,
+	uint32_t *count, bool delete_too)
+{
+	struct sl_hash *h = sl_hash_of(map);
+	const struct sl_hash_desc *d = sl_hash_desc_of(h);
+	struct batch b = {
+		.keys = keys,
+		.values = values,
+		.key_size = d->map.key_size,
+		.value_bytes = h->percpu ? d->map.value_stride * sl_cpu_count() : d->map.value_size,
+		.max = *count,
+	};
+	uint64_t bucket = *position;
+	bool fits = true;
+
+	*count = 0;
+	if (bucket > d->mask)
+		return -ENOENT;
+	while (bucket <= d->mask) {
+		if (delete_too) {
+			fits = batch_take(h, control_begin(h), &b, bucket);
+			control_end(h);
+		} else {
+			fits = batch_copy(h, &b, bucket);
+		}
+		if (!fits)
+			break;
+		bucket++;
+	}
+	*position = bucket;
+	*count = b.count;
+	if (fits)
+		return -ENOENT;
+	return b.count ? 0 : -ENOSPC;
+}
+
+long sl_hash_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key,
+	const void *value, uint64_t flags)
+{
+	struct sl_hash *h = sl_hash_of(desc->map);
+
+	return sl_hash_put(h, &h->pool.caches[ctx->cpu], key, value, ctx->cpu, flags);
+}
+
+long sl_hash_delete(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
+{
+	struct sl_hash *h = sl_hash_of(desc->map);
+
+	return sl_hash_take(h, &h->pool.caches[ctx->cpu], key) ? 0 : -ENOENT;
+}
+
+#define HASH_OPS                                                                              \
+	.check = hash_check, .free = sl_hash_table_free, .memory_bytes = hash_memory_bytes,   \
+	.sys_lookup = hash_sys_lookup, .sys_update = hash_sys_update,                         \
+	.sys_delete = hash_sys_delete, .sys_lookup_and_delete = hash_sys_lookup_and_delete,   \
+	.next_key = hash_next_key,                                                            \
+	.batch = SL_MAP_BATCH_LOOKUP | SL_MAP_BATCH_LOOKUP_AND_DELETE | SL_MAP_BATCH_UPDATE | \
+		 SL_MAP_BATCH_DELETE,                                                         \
+	.sys_lookup_batch = hash_sys_lookup_batch, .update = sl_hash_update,                  \
+	.delete = sl_hash_delete, .update_symbol = "sl_hash_update",                          \
+	.delete_symbol = "sl_hash_delete", .desc_size = sizeof(struct sl_hash_desc)
+
+const struct sl_map_ops sl_hash_ops = {
+	.name = "hash",
+	.new = hash_new,
+	.lookup = sl_hash_lookup,
+	.lookup_symbol = "sl_hash_lookup",
+	HASH_OPS,
+};
+
+const struct sl_map_ops sl_percpu_hash_ops = {
+	.name = "percpu_hash",
+	.new = percpu_hash_new,
+	.lookup = sl_percpu_hash_lookup,
+	.lookup_symbol = "sl_percpu_hash_lookup",
+	HASH_OPS,
+};

@@ -1,0 +1,37 @@
+#pragma once
+
+#include "context.h"
+#include "map.h"
+
+/* HASH and PERCPU_HASH as compiled code sees them; hash.c says how the table works. */
+
+/* Set in an element's `next` when the element is no longer in the map. */
+#define SL_HASH_MARK 1ull
+
+struct sl_hash_elem {
+	uint64_t next; /* address of the next element | SL_HASH_MARK */
+	uint8_t key[]; /* then, at value_offset from the element, the value */
+};
+
+struct sl_hash_desc {
+	struct sl_map_desc map; /* map.data: the elements */
+	uint64_t *buckets; /* address of the first element each */
+	uint64_t mask; /* number of buckets - 1 */
+	uint64_t seed[2];
+	uint32_t value_offset; /* HASH: of the value in its element */
+	uint32_t elem_stride; /* bytes from one element to the next */
+	/* PERCPU_HASH: the values, one array per CPU, by the element's number. */
+	uint8_t *percpu_values;
+	uint64_t cpu_stride; /* bytes from one CPU's array to the next */
+};
+
+SL_WORKER void *sl_hash_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+SL_WORKER void *sl_percpu_hash_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+
+/* Native only: too large to be worth inlining. */
+SL_WORKER long sl_hash_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
+	const void *key, const void *value, uint64_t flags);
+SL_WORKER long sl_hash_delete(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <string.h>
+
+#include "defs.h"
+
+/*
+ * Hashing and comparing keys. Written so that a constant size leaves a few loads and one or two
+ * multiplications: the product of 64-bit words, each mixed with a secret of the map, folded to 64
+ * bits, as in wyhash (Wang Yi, https://github.com/wangyi-fudan/wyhash). Who does not know the seed
+ * cannot choose keys that collide.
+ */
+static inline uint64_t sl_hash_mix(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline uint64_t sl_hash_read8(const uint8_t *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, 8);
+	return word;
+}
+
+/* All of 1 to 8 bytes. */
+static inline uint64_t sl_hash_read_short(const uint8_t *p, uint32_t len)
+{
+	uint32_t first, last;
+
+	if (len == 8)
+		return sl_hash_read8(p);
+	if (len < 4)
+		return p[0] | (uint64_t)p[len >> 1] << 8 | (uint64_t)p[len - 1] << 16;
+	memcpy(&first, p, 4);
+	if (len == 4)
+		return first;
+	memcpy(&last, p + len - 4, 4);
+	return first | (uint64_t)last << 32;
+}
+
+static inline uint64_t sl_hash_key(const void *key, uint32_t len, const uint64_t seed[2])
+{
+	const uint8_t *p = key;
+	uint64_t h = seed[1];
+
+	if (len <= 8)
+		return sl_hash_mix(sl_hash_read_short(p, len) ^ seed[0], h);
+	for (; len > 16; p += 16, len -= 16)
+		h = sl_hash_mix(sl_hash_read8(p) ^ seed[0], sl_hash_read8(p + 8) ^ h);
+	if (len > 8)
+		return sl_hash_mix(sl_hash_read8(p) ^ seed[0], sl_hash_read8(p + len - 8) ^ h);
+	return sl_hash_mix(sl_hash_read_short(p, len) ^ seed[0], h);
+}

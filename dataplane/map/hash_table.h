@@ -1,0 +1,61 @@
+#pragma once
+
+#include <pthread.h>
+
+#include "hash.h"
+#include "hash_pool.h"
+
+/* The table under HASH and PERCPU_HASH; hash_table.c says how it works. */
+struct sl_hash {
+	struct sl_map map;
+	/* The rest of struct sl_hash_desc, which begins at map.desc. */
+	uint8_t desc_rest[sizeof(struct sl_hash_desc) - sizeof(struct sl_map_desc)];
+
+	bool percpu;
+	size_t area_bytes, percpu_bytes;
+	pthread_mutex_t control_lock; /* control threads that change the table; no worker */
+	struct sl_pool pool;
+	uint64_t count sl_cache_aligned; /* elements in the map or about to be; any thread */
+};
+
+/* For `cpu`: the value is all CPUs' values one after the other. */
+#define SL_HASH_ALL_CPUS UINT32_MAX
+
+static inline struct sl_hash *sl_hash_of(const struct sl_map *map)
+{
+	return (struct sl_hash *)map;
+}
+
+static inline struct sl_hash_desc *sl_hash_desc_of(const struct sl_hash *h)
+{
+	return (struct sl_hash_desc *)((char *)h + offsetof(struct sl_map, desc));
+}
+
+SL_CONTROL int sl_hash_table_new(const union bpf_attr *attr, const struct sl_map_ops *ops,
+	bool percpu, struct sl_map **ret_map);
+SL_CONTROL void sl_hash_table_free(struct sl_map *map);
+
+/*
+ * All of these in a read section; `cache` is the caller's CPU's, or the control threads' with
+ * control_lock held.
+ */
+SL_ANY uint64_t sl_hash_bucket(const struct sl_hash_desc *desc, const void *key);
+SL_ANY struct sl_hash_elem *sl_hash_find(const struct sl_hash *h, const void *key);
+SL_ANY long sl_hash_put(struct sl_hash *h, struct sl_pool_cache *cache, const void *key,
+	const void *value, uint32_t cpu, uint64_t flags);
+/* The removed element, valid to the end of the read section; NULL when there was none. */
+SL_ANY struct sl_hash_elem *sl_hash_take(
+	struct sl_hash *h, struct sl_pool_cache *cache, const void *key);
+
+/* The value of one element on one CPU, or its only one. */
+static inline uint8_t *sl_hash_value(
+	const struct sl_hash *h, const struct sl_hash_elem *e, uint32_t cpu)
+{
+	const struct sl_hash_desc *d = sl_hash_desc_of(h);
+	uint64_t number;
+
+	if (!h->percpu)
+		return (uint8_t *)e + d->value_offset;
+	number = (uint64_t)((uint8_t *)e - (uint8_t *)d->map.data) / d->elem_stride;
+	return d->percpu_values + cpu * d->cpu_stride + number * d->map.value_stride;
+}
