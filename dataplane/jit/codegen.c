@@ -5,7 +5,7 @@
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
 
-#include "../base/log.h"
+#include "logging.h"
 
 /* The machine we run on, asked once. */
 static struct {

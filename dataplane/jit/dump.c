@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../base/log.h"
+#include "logging.h"
 #include "prog.h"
 
 bool sl_dump_wanted(const char *what)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "context.h"
-#include "../base/log.h"
+#include "logging.h"
 #include "prog.h"
 
 LLVMValueRef sl_emit_const(struct sl_emitter *e, uint64_t value)

@@ -5,7 +5,7 @@
 #include <time.h>
 
 #include "emit.h"
-#include "../base/log.h"
+#include "logging.h"
 #include "module.h"
 #include "prog.h"
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../base/log.h"
+#include "logging.h"
 #include "prog_layout.h"
 
 /*

@@ -8,7 +8,7 @@
 
 #include "emit.h"
 #include "helper.h"
-#include "../base/log.h"
+#include "logging.h"
 #include "prog.h"
 #include "traits.h"
 
