@@ -1,0 +1,194 @@
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * The packet path, in this process: DPDK's EAL, ports, workers, and the programs at their hooks.
+ * Programs, maps and links come from sluice_bpf (bpf.h); a port's number below is the ifindex that
+ * its BPF_LINK_CREATE takes.
+ *
+ * All functions may be called from any thread but a worker. They return 0 or a negative errno
+ * after one line in the log that says what was wrong.
+ */
+
+/*
+ * Starts the EAL, once per process, with the arguments that DPDK's own tools take before `--`
+ * (without a program name). What they leave open is chosen here: lcores for `workers` workers (0:
+ * one per CPU, the first CPU left to the rest of the program where there is more than one); memory
+ * that leaves nothing behind (--in-memory, or without hugepages --no-huge); no telemetry socket;
+ * and no PCI scan when there are no arguments at all. Every lcore but the main one is a worker.
+ */
+int sluice_eal_start(unsigned workers, int argc, char *const argv[]);
+/* Stops the workers, removes the ports, releases the EAL. It cannot be started again. */
+void sluice_eal_stop(void);
+
+/* Ports. Zero means the default everywhere. */
+struct sluice_port_options {
+	uint32_t mbufs; /* packets that the port's pool holds */
+	uint16_t rx_queues; /* at most one per worker, which is the default */
+	uint16_t rx_descriptors, tx_descriptors; /* per queue */
+};
+
+/*
+ * Adds a port: devargs as after DPDK's --vdev or -a ("net_pcap0,rx_pcap=a.pcap", "0000:01:00.0"),
+ * or the name of one that the EAL has found already. `options` may be NULL. Traffic starts at once
+ * when workers run. -ENODEV when there is no such device.
+ */
+int sluice_port_add(
+	const char *devargs, const struct sluice_port_options *options, uint32_t *ret_ifindex);
+/* Adds all ethdev ports that the EAL found by itself. Returns how many. */
+int sluice_port_add_all(const struct sluice_port_options *options);
+int sluice_port_remove(uint32_t ifindex);
+/* What the hooks let pass goes out of port `to` instead of to the kernel; 0: to the kernel. */
+int sluice_port_pass_to(uint32_t ifindex, uint32_t to);
+
+struct sluice_port_info {
+	uint32_t ifindex;
+	char name[64];
+	char driver[32];
+	uint8_t mac[6];
+	uint16_t rx_queues, tx_queues;
+	uint32_t xdp_prog_id; /* 0: none */
+	uint32_t pass_to;
+};
+/* The port with the smallest number above `ifindex`; -ENOENT after the last. */
+int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info);
+
+/* Workers: packets flow between these two calls. */
+int sluice_workers_start(void);
+void sluice_workers_stop(void);
+unsigned sluice_workers_count(void);
+
+/*
+ * Attaches an XDP program, replaces it, or (prog_fd -1) detaches it, with the meaning and the errors
+ * of RTM_SETLINK's IFLA_XDP_FD: flags are XDP_FLAGS_UPDATE_IF_NOEXIST and XDP_FLAGS_REPLACE, the
+ * latter with expected_fd. -EBUSY when a bpf_link holds the hook.
+ */
+int sluice_xdp_attach(uint32_t ifindex, int prog_fd, int expected_fd, uint32_t flags);
+
+enum sluice_tc_hook { SLUICE_TC_INGRESS, SLUICE_TC_EGRESS };
+
+#define SLUICE_TC_ACTIONS 32 /* TCA_ACT_MAX_PRIO */
+#define SLUICE_TC_FILTERS 1024 /* at one hook */
+#define SLUICE_TC_NAME_LEN 256
+
+/* A bpf action, or with prog_fd -1 a plain verdict. */
+struct sluice_tc_action {
+	int prog_fd;
+	int verdict; /* TC_ACT_*: of a plain action, and what -1 of a program stands for */
+};
+
+struct sluice_tc_filter {
+	uint32_t priority; /* 1 to 65535, 0: before all that were added with 0 */
+	uint32_t handle; /* 0: the smallest free one of the priority */
+	uint32_t classid; /* major << 16 | minor */
+	uint16_t protocol; /* ETH_P_*; 0: ETH_P_ALL */
+	bool direct_action;
+	int prog_fd;
+	const char *name; /* what the list shows, NULL: the program's name */
+	unsigned action_count; /* none: a match ends with TC_ACT_OK */
+	const struct sluice_tc_action *actions;
+};
+
+enum sluice_tc_flags {
+	SLUICE_TC_REPLACE = 1 << 0, /* an existing filter of this priority and handle */
+};
+
+/*
+ * Adds a cls_bpf filter, as RTM_NEWTFILTER; it holds references to its programs. The priority and
+ * handle that it got are written back. -EEXIST when handle is taken, -ENOSPC when another protocol
+ * has the priority.
+ */
+int sluice_tc_add(uint32_t ifindex, enum sluice_tc_hook hook, struct sluice_tc_filter *filter,
+	unsigned flags);
+/* priority 0: all filters; handle 0: all of the priority. -ENOENT when there is none. */
+int sluice_tc_del(uint32_t ifindex, enum sluice_tc_hook hook, uint32_t priority, uint32_t handle);
+
+struct sluice_tc_info {
+	uint32_t priority, handle, classid, prog_id;
+	uint16_t protocol;
+	bool direct_action;
+	unsigned action_count;
+	char name[SLUICE_TC_NAME_LEN];
+};
+/* The filter at `index` in the order in which packets meet them; -ENOENT past the last. */
+int sluice_tc_get(uint32_t ifindex, enum sluice_tc_hook hook, unsigned index,
+	struct sluice_tc_info *ret_info);
+
+/*
+ * Counters. IN counts packets that came to be, OUT where a packet ended, STEP what happened on its
+ * way. Over all ports the INs equal the OUTs once the workers have stopped; while they run, the
+ * difference is what they hold.
+ */
+#define SLUICE_COUNTERS(X)                                \
+	X(RX, "rx", IN)                                   \
+	X(CLONE, "clone", IN)                             \
+	X(XDP_PASS, "xdp_pass", STEP)                     \
+	X(XDP_TX, "xdp_tx", STEP)                         \
+	X(XDP_REDIRECT, "xdp_redirect", STEP)             \
+	X(INGRESS_UNSPEC, "ingress_unspec", STEP)         \
+	X(INGRESS_OK, "ingress_ok", STEP)                 \
+	X(INGRESS_RECLASSIFY, "ingress_reclassify", STEP) \
+	X(INGRESS_PIPE, "ingress_pipe", STEP)             \
+	X(INGRESS_REPEAT, "ingress_repeat", STEP)         \
+	X(INGRESS_REDIRECT, "ingress_redirect", STEP)     \
+	X(EGRESS_UNSPEC, "egress_unspec", STEP)           \
+	X(EGRESS_OK, "egress_ok", STEP)                   \
+	X(EGRESS_RECLASSIFY, "egress_reclassify", STEP)   \
+	X(EGRESS_PIPE, "egress_pipe", STEP)               \
+	X(EGRESS_REPEAT, "egress_repeat", STEP)           \
+	X(EGRESS_REDIRECT, "egress_redirect", STEP)       \
+	X(HANDED_OVER, "handed_over", STEP)               \
+	X(TX, "tx", OUT)                                  \
+	X(KERNEL, "kernel", OUT)                          \
+	X(XDP_DROP, "xdp_drop", OUT)                      \
+	X(XDP_ABORTED, "xdp_aborted", OUT)                \
+	X(XDP_INVALID, "xdp_invalid", OUT)                \
+	X(XDP_FRAGS, "xdp_frags", OUT)                    \
+	X(INGRESS_SHOT, "ingress_shot", OUT)              \
+	X(INGRESS_STOLEN, "ingress_stolen", OUT)          \
+	X(INGRESS_QUEUED, "ingress_queued", OUT)          \
+	X(INGRESS_TRAP, "ingress_trap", OUT)              \
+	X(EGRESS_SHOT, "egress_shot", OUT)                \
+	X(EGRESS_STOLEN, "egress_stolen", OUT)            \
+	X(EGRESS_QUEUED, "egress_queued", OUT)            \
+	X(EGRESS_TRAP, "egress_trap", OUT)                \
+	X(NO_PORT, "redirect_no_port", OUT)               \
+	X(NO_MAP, "redirect_no_map", OUT)                 \
+	X(LOOP, "redirect_loop", OUT)                     \
+	X(NO_ROOM, "no_room", OUT)                        \
+	X(TX_FULL, "tx_full", OUT)                        \
+	X(HANDOVER_FULL, "handover_full", OUT)            \
+	X(STOPPED, "stopped", OUT)
+
+enum sluice_counter {
+#define X(id, name, kind) SLUICE_##id,
+	SLUICE_COUNTERS(X)
+#undef X
+		SLUICE_COUNTER_COUNT
+};
+
+enum sluice_counter_kind { SLUICE_KIND_IN, SLUICE_KIND_STEP, SLUICE_KIND_OUT };
+
+struct sluice_counters {
+	uint64_t value[SLUICE_COUNTER_COUNT];
+};
+
+const char *sluice_counter_name(enum sluice_counter counter);
+enum sluice_counter_kind sluice_counter_kind(enum sluice_counter counter);
+
+/* Sums over ports (ifindex 0: all, removed ones too) and workers (-1: all). */
+int sluice_counters_read(uint32_t ifindex, int worker, struct sluice_counters *ret_counters);
+uint64_t sluice_counters_sum(const struct sluice_counters *counters, enum sluice_counter_kind kind);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,57 @@
+#include <errno.h>
+#include <string.h>
+
+#include "worker.h"
+
+static const struct {
+	const char *name;
+	enum sluice_counter_kind kind;
+} counters[SLUICE_COUNTER_COUNT] = {
+#define X(id, text, of_kind) [SLUICE_##id] = { .name = text, .kind = SLUICE_KIND_##of_kind },
+	SLUICE_COUNTERS(X)
+#undef X
+};
+
+const char *sluice_counter_name(enum sluice_counter counter)
+{
+	return (unsigned)counter < SLUICE_COUNTER_COUNT ? counters[counter].name : NULL;
+}
+
+enum sluice_counter_kind sluice_counter_kind(enum sluice_counter counter)
+{
+	return counters[counter].kind;
+}
+
+static void add(struct sluice_counters *sum, const struct sluice_counters *counters_of_one)
+{
+	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++)
+		sum->value[i] += __atomic_load_n(&counters_of_one->value[i], __ATOMIC_RELAXED);
+}
+
+int sluice_counters_read(uint32_t ifindex, int worker, struct sluice_counters *ret_counters)
+{
+	uint32_t first = ifindex ? ifindex - 1 : 0;
+	uint32_t last = ifindex ? ifindex - 1 : RTE_MAX_ETHPORTS - 1;
+
+	if (last >= RTE_MAX_ETHPORTS || worker >= (int)sl_worker_count())
+		return -EINVAL;
+	memset(ret_counters, 0, sizeof(*ret_counters));
+	for (unsigned w = 0; w < sl_worker_count(); w++) {
+		if (worker >= 0 && w != (unsigned)worker)
+			continue;
+		for (uint32_t port = first; port <= last; port++)
+			add(ret_counters, &sl_worker_at(w)->counters[port]);
+	}
+	return 0;
+}
+
+uint64_t sluice_counters_sum(const struct sluice_counters *from, enum sluice_counter_kind kind)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++) {
+		if (counters[i].kind == kind)
+			sum += from->value[i];
+	}
+	return sum;
+}

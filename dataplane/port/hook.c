@@ -1,0 +1,209 @@
+#include <errno.h>
+#include <string.h>
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <linux/if_link.h>
+
+#include "fd.h"
+#include "link.h"
+#include "logging.h"
+#include "port.h"
+#include "prog.h"
+#include "redirect.h"
+#include "tc.h"
+#include "worker.h"
+
+/* Attaching programs. A worker reads a hook once per burst (XDP) or packet (TC). */
+
+/* With the lock held; takes over the caller's reference. */
+static void set_xdp(struct sl_port *port, struct sl_prog *prog, bool linked)
+{
+	struct sl_prog *old = port->xdp;
+
+	sl_rcu_store(port->xdp, prog);
+	port->xdp_linked = linked && prog;
+	/* The object outlives its last reference by a grace period. */
+	if (old)
+		sl_object_unref(&old->obj);
+}
+
+static int check_xdp(const struct sl_prog *prog)
+{
+	if (prog->type != BPF_PROG_TYPE_XDP || prog->expected_attach_type == BPF_XDP_DEVMAP ||
+		prog->expected_attach_type == BPF_XDP_CPUMAP)
+		return -EINVAL;
+	return 0;
+}
+
+static int swap_xdp(uint32_t ifindex, enum bpf_attach_type type, uint32_t flags,
+	struct sl_prog *old_prog, struct sl_prog *new_prog)
+{
+	struct sl_port *port;
+	int err = 0;
+
+	(void)type;
+	if (flags & ~(XDP_FLAGS_SKB_MODE | XDP_FLAGS_DRV_MODE))
+		return -EINVAL;
+	sl_port_lock();
+	port = sl_port_peek(ifindex);
+	if (!port)
+		err = -ENODEV;
+	else if (new_prog)
+		err = check_xdp(new_prog);
+	if (!err && (port->xdp != old_prog || (old_prog && !port->xdp_linked)))
+		err = -EBUSY;
+	if (!err) {
+		if (new_prog)
+			sl_object_ref(&new_prog->obj);
+		set_xdp(port, new_prog, true);
+	}
+	sl_port_unlock();
+	return err;
+}
+
+static const struct sl_link_target xdp_target = { .swap = swap_xdp };
+
+void sl_hook_start(void)
+{
+	sl_link_set_target(BPF_XDP, &xdp_target);
+	sl_clone_redirect = sl_loop_clone;
+}
+
+void sl_hook_clear(struct sl_port *port)
+{
+	set_xdp(port, NULL, false);
+	sl_tc_list_clear(&port->tc[SLUICE_TC_INGRESS]);
+	sl_tc_list_clear(&port->tc[SLUICE_TC_EGRESS]);
+}
+
+uint32_t sl_hook_xdp_id(const struct sl_port *port)
+{
+	return port->xdp ? port->xdp->obj.id : 0;
+}
+
+static int get_prog(int fd, struct sl_prog **ret_prog)
+{
+	struct sl_object *obj;
+	int err;
+
+	if (fd < 0) {
+		*ret_prog = NULL;
+		return 0;
+	}
+	err = sl_fd_get(fd, SL_OBJECT_PROG, &obj);
+	if (err)
+		return err;
+	*ret_prog = sl_prog_of(obj);
+	return 0;
+}
+
+static void put_prog(struct sl_prog *prog)
+{
+	if (prog)
+		sl_object_unref(&prog->obj);
+}
+
+/* As the kernel's dev_xdp_attach orders its refusals. With the lock held. */
+static int check_replace(const struct sl_port *port, const struct sl_prog *prog,
+	const struct sl_prog *expected, uint32_t flags)
+{
+	if (flags & ~(XDP_FLAGS_UPDATE_IF_NOEXIST | XDP_FLAGS_REPLACE | XDP_FLAGS_SKB_MODE |
+			    XDP_FLAGS_DRV_MODE))
+		return -EINVAL;
+	if ((flags & XDP_FLAGS_REPLACE) && (flags & XDP_FLAGS_UPDATE_IF_NOEXIST))
+		return -EINVAL;
+	if (port->xdp_linked)
+		return -EBUSY;
+	if ((flags & XDP_FLAGS_REPLACE) && port->xdp != expected)
+		return -EEXIST;
+	if ((flags & XDP_FLAGS_UPDATE_IF_NOEXIST) && port->xdp)
+		return -EBUSY;
+	return prog ? check_xdp(prog) : 0;
+}
+
+int sluice_xdp_attach(uint32_t ifindex, int prog_fd, int expected_fd, uint32_t flags)
+{
+	struct sl_prog *prog = NULL, *expected = NULL;
+	struct sl_port *port;
+	int err = get_prog(prog_fd, &prog);
+
+	if (!err && (flags & XDP_FLAGS_REPLACE))
+		err = get_prog(expected_fd, &expected);
+	if (err)
+		goto out;
+	sl_port_lock();
+	port = sl_port_peek(ifindex);
+	err = port ? check_replace(port, prog, expected, flags) : -ENODEV;
+	if (!err) {
+		set_xdp(port, prog, false);
+		prog = NULL;
+	}
+	sl_port_unlock();
+out:
+	if (err)
+		sl_log(SL_LOG_ERROR, "cannot attach XDP program %d to port %u: %s", prog_fd,
+			ifindex, strerror(-err));
+	put_prog(expected);
+	put_prog(prog);
+	return err;
+}
+
+int sluice_tc_add(
+	uint32_t ifindex, enum sluice_tc_hook hook, struct sluice_tc_filter *filter, unsigned flags)
+{
+	struct sl_port *port;
+	int err = -ENODEV;
+
+	sl_port_lock();
+	port = sl_port_peek(ifindex);
+	if (port)
+		err = sl_tc_list_add(&port->tc[hook], filter, flags);
+	sl_port_unlock();
+	if (err)
+		sl_log(SL_LOG_ERROR, "cannot add TC filter to port %u: %s", ifindex,
+			strerror(-err));
+	return err;
+}
+
+int sluice_tc_del(uint32_t ifindex, enum sluice_tc_hook hook, uint32_t priority, uint32_t handle)
+{
+	struct sl_port *port;
+	int err = -ENODEV;
+
+	sl_port_lock();
+	port = sl_port_peek(ifindex);
+	if (port)
+		err = sl_tc_list_del(&port->tc[hook], priority, handle);
+	sl_port_unlock();
+	if (err)
+		sl_log(SL_LOG_ERROR, "cannot delete TC filter of port %u: %s", ifindex,
+			strerror(-err));
+	return err;
+}
+
+int sluice_tc_get(
+	uint32_t ifindex, enum sluice_tc_hook hook, unsigned index, struct sluice_tc_info *ret_info)
+{
+	const struct sl_tc_filter *filter;
+	struct sl_port *port;
+	int err = -ENOENT;
+
+	sl_port_lock();
+	port = sl_port_peek(ifindex);
+	if (port && port->tc[hook] && index < port->tc[hook]->count) {
+		filter = port->tc[hook]->filters[index];
+		*ret_info = (struct sluice_tc_info){
+			.priority = filter->priority,
+			.handle = filter->handle,
+			.classid = filter->classid,
+			.prog_id = filter->prog->obj.id,
+			.protocol = filter->protocol ? ntohs(filter->protocol) : ETH_P_ALL,
+			.direct_action = filter->direct_action,
+			.action_count = filter->action_count,
+		};
+		memcpy(ret_info->name, filter->name, sizeof(ret_info->name));
+		err = 0;
+	}
+	sl_port_unlock();
+	return port ? err : -ENODEV;
+}

@@ -1,0 +1,495 @@
+#include "worker.h"
+
+#include <string.h>
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+
+#include <rte_mbuf.h>
+
+#include "packet.h"
+#include "port.h"
+#include "prog.h"
+#include "redirect.h"
+#include "tc.h"
+#include "transmit.h"
+
+/*
+ * The way of a packet: RX burst, XDP program, TC ingress filters, and then the kernel, another
+ * port's TC egress filters, or a TX queue. As in the kernel, XDP_TX and XDP_REDIRECT do not pass
+ * TC egress filters, and TC sees a VLAN tag in the vlan_* fields instead of in the data.
+ *
+ * Each packet ends in exactly one OUT counter; whoever frees or sends it counts it.
+ */
+
+/* Ports that one packet may visit by redirects from TC. */
+enum { HOPS_MAX = 8 };
+
+/* Packets ahead of the one that a program runs on, whose data is fetched into the cache. */
+enum { PREFETCH = 4 };
+
+enum { VLAN_LEN = 4, VERDICTS = XDP_REDIRECT + 1 };
+
+static_assert(XDP_ABORTED == 0 && XDP_REDIRECT == 4, "indices of the table below");
+
+static const enum sluice_counter xdp_counters[VERDICTS + 1] = {
+	[XDP_ABORTED] = SLUICE_XDP_ABORTED,
+	[XDP_DROP] = SLUICE_XDP_DROP,
+	[XDP_PASS] = SLUICE_XDP_PASS,
+	[XDP_TX] = SLUICE_XDP_TX,
+	[XDP_REDIRECT] = SLUICE_XDP_REDIRECT,
+	[VERDICTS] = SLUICE_XDP_INVALID,
+};
+
+#define TC_COUNTERS(HOOK)                                             \
+	{                                                             \
+		[TC_ACT_UNSPEC + 1] = SLUICE_##HOOK##_UNSPEC,         \
+		[TC_ACT_OK + 1] = SLUICE_##HOOK##_OK,                 \
+		[TC_ACT_RECLASSIFY + 1] = SLUICE_##HOOK##_RECLASSIFY, \
+		[TC_ACT_SHOT + 1] = SLUICE_##HOOK##_SHOT,             \
+		[TC_ACT_PIPE + 1] = SLUICE_##HOOK##_PIPE,             \
+		[TC_ACT_STOLEN + 1] = SLUICE_##HOOK##_STOLEN,         \
+		[TC_ACT_QUEUED + 1] = SLUICE_##HOOK##_QUEUED,         \
+		[TC_ACT_REPEAT + 1] = SLUICE_##HOOK##_REPEAT,         \
+		[TC_ACT_REDIRECT + 1] = SLUICE_##HOOK##_REDIRECT,     \
+		[TC_ACT_TRAP + 1] = SLUICE_##HOOK##_TRAP,             \
+	}
+
+static const enum sluice_counter tc_counters[2][TC_ACT_TRAP + 2] = {
+	[SLUICE_TC_INGRESS] = TC_COUNTERS(INGRESS),
+	[SLUICE_TC_EGRESS] = TC_COUNTERS(EGRESS),
+};
+
+static void count(
+	struct sl_worker *worker, struct sl_port *port, enum sluice_counter counter, uint64_t n)
+{
+	sl_worker_count_add(worker, port->id, counter, n);
+}
+
+static void finish(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	enum sluice_counter end)
+{
+	count(worker, port, end, 1);
+	sl_transmit_free(&pkt, 1);
+}
+
+/* The context of a packet that comes from outside to TC ingress. */
+static void skb_begin(struct sl_ctx *ctx, struct sl_worker *worker, struct sl_port *port,
+	uint16_t queue, struct rte_mbuf *pkt, uint8_t meta_len)
+{
+	ctx->run = &worker->run;
+	ctx->cpu = worker->run.cpu;
+	ctx->ingress_ifindex = port->ifindex;
+	ctx->ifindex = port->ifindex;
+	ctx->egress_ifindex = 0;
+	ctx->rx_queue_index = queue;
+	ctx->napi_id = 0;
+	ctx->at_ingress = 1;
+	ctx->tail_calls = 0;
+	memcpy(ctx->port_addr, &port->mac, sizeof(ctx->port_addr));
+	sl_packet_begin_skb(ctx, pkt);
+	ctx->data_meta -= meta_len;
+	if (port->rx_queues > 1)
+		ctx->queue_mapping = queue + 1u;
+}
+
+static uint16_t read_be16(const uint8_t *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static uint16_t protocol_of(const struct sl_ctx *ctx)
+{
+	return sl_packet_protocol(ctx->data, (uint32_t)(ctx->data_end - ctx->data));
+}
+
+/* Takes the outer tag out of the data, as the kernel does before TC ingress. */
+static void untag(struct sl_ctx *ctx)
+{
+	if (ctx->vlan_present || ctx->data_end - ctx->data < ETH_HLEN + VLAN_LEN)
+		return;
+	ctx->vlan_present = 1;
+	ctx->vlan_proto = read_be16(ctx->data + 2 * ETH_ALEN);
+	ctx->vlan_tci = ntohs(read_be16(ctx->data + ETH_HLEN));
+	memmove(ctx->data + VLAN_LEN, ctx->data, 2 * ETH_ALEN);
+	ctx->data += VLAN_LEN;
+	ctx->data_meta = ctx->data;
+	ctx->len -= VLAN_LEN;
+	ctx->protocol = protocol_of(ctx);
+}
+
+/* Puts the tag of the vlan_* fields back before the packet leaves. */
+static bool tag(struct sl_ctx *ctx)
+{
+	uint16_t tci = htons((uint16_t)ctx->vlan_tci), proto = (uint16_t)ctx->vlan_proto;
+
+	if (!ctx->vlan_present)
+		return true;
+	if (ctx->data - ctx->head < VLAN_LEN || ctx->data_end - ctx->data < 2 * ETH_ALEN)
+		return false;
+	memmove(ctx->data - VLAN_LEN, ctx->data, 2 * ETH_ALEN);
+	ctx->data -= VLAN_LEN;
+	ctx->data_meta = ctx->data;
+	memcpy(ctx->data + 2 * ETH_ALEN, &proto, sizeof(proto));
+	memcpy(ctx->data + 2 * ETH_ALEN + 2, &tci, sizeof(tci));
+	ctx->len += VLAN_LEN;
+	ctx->vlan_present = 0;
+	return true;
+}
+
+/* A packet that was at another port comes in at this one. */
+static void change_ingress(struct sl_ctx *ctx, struct sl_port *port)
+{
+	ctx->ifindex = port->ifindex;
+	ctx->ingress_ifindex = port->ifindex;
+	ctx->at_ingress = 1;
+	memcpy(ctx->port_addr, &port->mac, sizeof(ctx->port_addr));
+	ctx->pkt_type =
+		sl_packet_type(ctx->data, (uint32_t)(ctx->data_end - ctx->data), ctx->port_addr);
+	ctx->protocol = protocol_of(ctx);
+}
+
+static void enter_ingress(struct sl_ctx *ctx, struct sl_port *port)
+{
+	if (!ctx->at_ingress || ctx->ifindex != port->ifindex)
+		change_ingress(ctx, port);
+	if (ctx->protocol == htons(ETH_P_8021Q) || ctx->protocol == htons(ETH_P_8021AD))
+		untag(ctx);
+	ctx->mac_offset = (uint16_t)(ctx->data - ctx->head);
+	ctx->network_offset = ctx->mac_offset + ETH_HLEN;
+	ctx->wire_len = ctx->len - sl_min(ctx->len, (uint32_t)ETH_HLEN);
+}
+
+static void enter_egress(struct sl_ctx *ctx, struct sl_port *port)
+{
+	ctx->ifindex = port->ifindex;
+	ctx->at_ingress = 0;
+	ctx->wire_len = ctx->len;
+}
+
+/* What a program asked for goes with the verdict; the next program starts without. */
+static void reset_run(struct sl_run *run)
+{
+	run->redirect_ifindex = 0;
+	run->redirect_flags = 0;
+	run->redirect_map = NULL;
+}
+
+static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx, bool ingress);
+
+/* Clones go their way, in their order, before the packet that they were made from. */
+static void walk_clones(struct sl_worker *worker)
+{
+	worker->in_clones = true;
+	/* More may come while these run their programs. */
+	for (uint32_t i = 0; i < worker->clone_count; i++) {
+		struct sl_clone *clone = &worker->clones[i];
+
+		walk(worker, clone->port, &clone->ctx, clone->ingress);
+	}
+	worker->clone_count = 0;
+	worker->in_clones = false;
+}
+
+/* Runs a hook's filters; TC_ACT_UNSPEC without any. */
+static int run_hook(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx,
+	enum sluice_tc_hook hook)
+{
+	const struct sl_tc_list *list = sl_rcu_load(port->tc[hook]);
+	uint32_t classid = 0;
+	int verdict;
+
+	if (!list)
+		return TC_ACT_UNSPEC;
+	reset_run(&worker->run);
+	verdict = sl_tc_classify(list, ctx, &classid);
+	if (verdict == TC_ACT_OK || verdict == TC_ACT_RECLASSIFY)
+		ctx->tc_index = classid & 0xffff;
+	count(worker, port, tc_counters[hook][verdict + 1], 1);
+	if (sl_unlikely(worker->clone_count) && !worker->in_clones) {
+		struct sl_run asked = worker->run;
+
+		walk_clones(worker);
+		worker->run.redirect_ifindex = asked.redirect_ifindex;
+		worker->run.redirect_flags = asked.redirect_flags;
+	}
+	return verdict;
+}
+
+/* Sends a packet that TC has let out of a port. */
+static void leave(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
+{
+	if (tag(ctx) && sl_packet_end(ctx))
+		sl_transmit_add(worker, port, ctx->mbuf);
+	else
+		finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+}
+
+/*
+ * Takes a packet from the ingress (or egress) of `port` to its end, over as many ports as its
+ * verdicts name.
+ */
+static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx, bool ingress)
+{
+	for (unsigned hop = 0; hop < HOPS_MAX; hop++) {
+		struct sl_port *next;
+
+		if (ingress)
+			enter_ingress(ctx, port);
+		else
+			enter_egress(ctx, port);
+		switch (run_hook(
+			worker, port, ctx, ingress ? SLUICE_TC_INGRESS : SLUICE_TC_EGRESS)) {
+		case TC_ACT_SHOT:
+		case TC_ACT_STOLEN:
+		case TC_ACT_QUEUED:
+		case TC_ACT_TRAP:
+			/* Counted by the hook, under the verdict's name. */
+			sl_transmit_free(&ctx->mbuf, 1);
+			return;
+		case TC_ACT_REDIRECT:
+			next = sl_port_peek(worker->run.redirect_ifindex);
+			if (!next) {
+				finish(worker, port, ctx->mbuf, SLUICE_NO_PORT);
+				return;
+			}
+			ingress = worker->run.redirect_flags & BPF_F_INGRESS;
+			break;
+		default:
+			if (!ingress) {
+				leave(worker, port, ctx);
+				return;
+			}
+			next = sl_rcu_load(port->pass_to);
+			if (!next) {
+				finish(worker, port, ctx->mbuf, SLUICE_KERNEL);
+				return;
+			}
+			ingress = false;
+		}
+		port = next;
+	}
+	finish(worker, port, ctx->mbuf, SLUICE_LOOP);
+}
+
+int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags)
+{
+	struct sl_worker *worker = ctx->run->worker;
+	struct sl_port *port = sl_port_peek(ifindex);
+	struct sl_clone *clone;
+	struct rte_mbuf *copy;
+	uint8_t *meta;
+
+	if (!port)
+		return -EINVAL;
+	/* A test run has no queues: its copy goes nowhere. */
+	if (!worker)
+		return 0;
+	if (worker->clone_count == SL_CLONES)
+		return -ENETDOWN;
+	if (!sl_packet_end(ctx))
+		return -ENOMEM;
+	copy = rte_pktmbuf_copy(ctx->mbuf, ctx->mbuf->pool, 0, UINT32_MAX);
+	meta = ctx->data_meta;
+	sl_packet_begin(ctx, ctx->mbuf);
+	ctx->data_meta = meta;
+	if (!copy)
+		return -ENOMEM;
+	count(worker, port, SLUICE_CLONE, 1);
+	clone = &worker->clones[worker->clone_count++];
+	clone->ctx = *ctx;
+	clone->port = port;
+	clone->ingress = flags & BPF_F_INGRESS;
+	sl_packet_begin(&clone->ctx, copy);
+	return 0;
+}
+
+/* Packets that XDP has passed, with the lengths of their metadata. */
+static void pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf **pkts, const uint8_t *meta_lens, unsigned n)
+{
+	struct sl_port *to = sl_rcu_load(port->pass_to);
+
+	/* Without filters on the way no context is needed. */
+	if (!sl_rcu_load(port->tc[SLUICE_TC_INGRESS])) {
+		if (!to) {
+			count(worker, port, SLUICE_KERNEL, n);
+			sl_transmit_free(pkts, n);
+			return;
+		}
+		if (!sl_rcu_load(to->tc[SLUICE_TC_EGRESS])) {
+			sl_transmit_burst(worker, to, pkts, n);
+			return;
+		}
+	}
+	for (unsigned i = 0; i < n; i++) {
+		struct sl_ctx ctx;
+
+		if (i + PREFETCH < n)
+			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + PREFETCH], void *));
+		skb_begin(&ctx, worker, port, queue, pkts[i], meta_lens[i]);
+		walk(worker, port, &ctx, true);
+	}
+}
+
+static void redirect(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	const struct sl_redirect *to)
+{
+	struct sl_port *next = sl_port_peek(to->ifindex);
+
+	if (to->map)
+		finish(worker, port, pkt, SLUICE_NO_MAP);
+	else if (!next)
+		finish(worker, port, pkt, SLUICE_NO_PORT);
+	else
+		sl_transmit_add(worker, next, pkt);
+}
+
+/* For code without a burst entry. */
+static void run_one_by_one(const struct sl_prog *prog, struct sl_burst *burst)
+{
+	struct sl_run *run = burst->ctx->run;
+
+	for (uint32_t i = 0; i < burst->count; i++) {
+		struct sl_ctx ctx = *burst->ctx;
+		uint32_t verdict;
+
+		sl_packet_begin(&ctx, burst->pkts[i]);
+		ctx.len = burst->pkts[i]->pkt_len;
+		reset_run(run);
+		verdict = (uint32_t)prog->code->run(&ctx, SL_TAIL_CALLS);
+		burst->verdicts[i] = sl_packet_end(&ctx) ? verdict : (uint32_t)XDP_ABORTED;
+		burst->meta_lens[i] = (uint8_t)(ctx.data - ctx.data_meta);
+		burst->redirects[i] = (struct sl_redirect){
+			.ifindex = run->redirect_ifindex,
+			.key = run->redirect_key,
+			.flags = run->redirect_flags,
+			.map = run->redirect_map,
+		};
+	}
+}
+
+/* A program that does not know of frags gets packets of one segment, or none. Returns how many. */
+static unsigned linearize(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (pkts[i]->nb_segs > 1 && rte_pktmbuf_linearize(pkts[i]) != 0)
+			finish(worker, port, pkts[i], SLUICE_XDP_FRAGS);
+		else
+			pkts[kept++] = pkts[i];
+	}
+	return kept;
+}
+
+static void dispatch(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	const struct sl_burst *burst)
+{
+	struct rte_mbuf *passed[SL_BURST], *gone[SL_BURST];
+	unsigned passed_count = 0, gone_count = 0;
+	uint32_t tally[VERDICTS + 1] = { 0 };
+	uint8_t meta_lens[SL_BURST];
+
+	for (uint32_t i = 0; i < burst->count; i++) {
+		struct rte_mbuf *pkt = burst->pkts[i];
+		uint32_t verdict = sl_min(burst->verdicts[i], (uint32_t)VERDICTS);
+
+		tally[verdict]++;
+		switch (verdict) {
+		case XDP_PASS:
+			meta_lens[passed_count] = burst->meta_lens[i];
+			passed[passed_count++] = pkt;
+			break;
+		case XDP_TX:
+			sl_transmit_add(worker, port, pkt);
+			break;
+		case XDP_REDIRECT:
+			redirect(worker, port, pkt, &burst->redirects[i]);
+			break;
+		default:
+			gone[gone_count++] = pkt;
+		}
+	}
+	for (unsigned v = 0; v <= VERDICTS; v++) {
+		if (tally[v])
+			count(worker, port, xdp_counters[v], tally[v]);
+	}
+	sl_transmit_free(gone, gone_count);
+	if (passed_count)
+		pass(worker, port, queue, passed, meta_lens, passed_count);
+}
+
+/* A burst of which all packets share a verdict goes on as a whole. False: they do not. */
+static bool dispatch_whole(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	const struct sl_burst *burst)
+{
+	uint32_t first = burst->verdicts[0], differ = 0;
+
+	for (uint32_t i = 1; i < burst->count; i++)
+		differ |= burst->verdicts[i] ^ first;
+	if (differ || first >= XDP_REDIRECT)
+		return false;
+	count(worker, port, xdp_counters[first], burst->count);
+	if (first == XDP_TX)
+		sl_transmit_burst(worker, port, burst->pkts, burst->count);
+	else if (first == XDP_PASS)
+		pass(worker, port, queue, burst->pkts, burst->meta_lens, burst->count);
+	else
+		sl_transmit_free(burst->pkts, burst->count);
+	return true;
+}
+
+static void run_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	const struct sl_prog *prog, struct rte_mbuf **pkts, unsigned n)
+{
+	struct sl_redirect redirects[SL_BURST];
+	uint32_t verdicts[SL_BURST];
+	uint8_t meta_lens[SL_BURST] = { 0 };
+	struct sl_ctx ctx = {
+		.run = &worker->run,
+		.cpu = worker->run.cpu,
+		.ingress_ifindex = port->ifindex,
+		.rx_queue_index = queue,
+	};
+	struct sl_burst burst = {
+		.pkts = pkts,
+		.verdicts = verdicts,
+		.count = n,
+		.prefetch = PREFETCH,
+		.ctx = &ctx,
+		.redirects = redirects,
+		.meta_lens = meta_lens,
+	};
+
+	if (prog->code->burst)
+		prog->code->burst(&burst);
+	else
+		run_one_by_one(prog, &burst);
+	if (!dispatch_whole(worker, port, queue, &burst))
+		dispatch(worker, port, queue, &burst);
+}
+
+void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue)
+{
+	struct rte_mbuf *pkts[SL_BURST];
+	const struct sl_prog *prog;
+	static const uint8_t no_meta[SL_BURST];
+	unsigned n = rte_eth_rx_burst(port->id, queue, pkts, SL_BURST);
+
+	if (n == 0)
+		return;
+	count(worker, port, SLUICE_RX, n);
+	prog = sl_rcu_load(port->xdp);
+	if (prog && sl_unlikely(port->may_scatter) && !(prog->flags & BPF_F_XDP_HAS_FRAGS))
+		n = linearize(worker, port, pkts, n);
+	if (!prog)
+		pass(worker, port, queue, pkts, no_meta, n);
+	else if (n)
+		run_xdp(worker, port, queue, prog, pkts, n);
+	if (worker->tx_waiting)
+		sl_transmit_flush(worker);
+}

@@ -1,0 +1,406 @@
+#include "port.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_bus.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_ring.h>
+
+#include "eal.h"
+#include "logging.h"
+#include "packet.h"
+#include "transmit.h"
+#include "worker.h"
+
+enum {
+	DESCRIPTORS = 1024,
+	HANDOVER_SLOTS = 1024,
+	MBUFS_MIN = 8191,
+	POOL_CACHE = 8 * SL_BURST, /* smaller ones overflow at every burst */
+};
+
+struct sl_port *sl_ports[RTE_MAX_ETHPORTS];
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void sl_port_lock(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void sl_port_unlock(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+struct sl_port *sl_port_of(uint32_t ifindex)
+{
+	struct sl_port *port = sl_port_peek(ifindex);
+
+	if (!port)
+		sl_log(SL_LOG_ERROR, "there is no port %u", ifindex);
+	return port;
+}
+
+/* One line for what went wrong with a port, in DPDK's words where it has some. */
+static int fail(const char *what, const char *name, int err)
+{
+	sl_log(SL_LOG_ERROR, "cannot %s port %s: %s", what, name, sl_eal_reason(strerror(-err)));
+	return err;
+}
+
+/* PMDs disagree about the sign of their errors, and -1 is none. */
+static int pmd_errno(int result, int otherwise)
+{
+	int err = result < 0 ? -result : result;
+
+	return err > 1 && err < 200 ? -err : -otherwise;
+}
+
+/* Finds the ethdev that `devargs` names, after probing it when the EAL has not. */
+static int probe(const char *devargs, uint16_t *ret_id, bool *ret_probed)
+{
+	bool before[RTE_MAX_ETHPORTS] = { false };
+	char name[RTE_ETH_NAME_MAX_LEN];
+	uint16_t id;
+	int err;
+
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(devargs, ","), devargs);
+	*ret_probed = false;
+	if (rte_eth_dev_get_port_by_name(name, ret_id) == 0)
+		return 0;
+	RTE_ETH_FOREACH_DEV(id)
+	{
+		before[id] = true;
+	}
+	err = rte_dev_probe(devargs);
+	if (err)
+		return pmd_errno(err, ENODEV);
+	*ret_probed = true;
+	if (rte_eth_dev_get_port_by_name(name, ret_id) == 0)
+		return 0;
+	RTE_ETH_FOREACH_DEV(id)
+	{
+		if (!before[id]) {
+			*ret_id = id;
+			return 0;
+		}
+	}
+	return -ENODEV;
+}
+
+static uint32_t mbufs_needed(const struct sl_port *port, const struct sluice_port_options *options,
+	uint16_t rx_descriptors, uint16_t tx_descriptors)
+{
+	uint32_t needed = (uint32_t)port->rx_queues * rx_descriptors +
+			  (uint32_t)port->tx_queues * tx_descriptors +
+			  sl_worker_count() * (POOL_CACHE * 3 / 2 + SL_TX_BATCH + SL_BURST);
+
+	if (options->mbufs)
+		return options->mbufs;
+	return sl_max(needed, (uint32_t)MBUFS_MIN);
+}
+
+static int new_pool(struct sl_port *port, uint32_t mbufs, int socket)
+{
+	uint32_t cache = sl_min((uint32_t)POOL_CACHE, mbufs * 2 / 3);
+	char name[RTE_MEMPOOL_NAMESIZE];
+
+	snprintf(name, sizeof(name), "sl-port%u", port->id);
+	port->pool = rte_pktmbuf_pool_create(
+		name, mbufs, cache, SL_HEADROOM_SPARE, RTE_MBUF_DEFAULT_BUF_SIZE, socket);
+	return port->pool ? 0 : -(rte_errno ? rte_errno : ENOMEM);
+}
+
+static int new_handover(struct sl_port *port, int socket)
+{
+	if (port->tx_queues >= sl_worker_count())
+		return 0;
+	port->handover = calloc(port->tx_queues, sizeof(*port->handover));
+	if (!port->handover)
+		return -ENOMEM;
+	for (uint16_t q = 0; q < port->tx_queues; q++) {
+		char name[RTE_RING_NAMESIZE];
+
+		snprintf(name, sizeof(name), "sl-tx%u-%u", port->id, q);
+		port->handover[q] = rte_ring_create(name, HANDOVER_SLOTS, socket, RING_F_SC_DEQ);
+		if (!port->handover[q])
+			return -(rte_errno ? rte_errno : ENOMEM);
+	}
+	return 0;
+}
+
+static int configure(struct sl_port *port, const struct rte_eth_dev_info *info)
+{
+	struct rte_eth_conf conf = { 0 };
+	uint64_t rss = info->flow_type_rss_offloads &
+		       (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP);
+
+	if (port->rx_queues > 1 && rss) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_hf = rss;
+		conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
+	}
+	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	return rte_eth_dev_configure(port->id, port->rx_queues, port->tx_queues, &conf);
+}
+
+static int set_up_queues(struct sl_port *port, uint16_t rx_descriptors, uint16_t tx_descriptors)
+{
+	int socket = rte_eth_dev_socket_id(port->id);
+	int err = 0;
+
+	for (uint16_t q = 0; !err && q < port->rx_queues; q++)
+		err = rte_eth_rx_queue_setup(
+			port->id, q, rx_descriptors, (unsigned)socket, NULL, port->pool);
+	for (uint16_t q = 0; !err && q < port->tx_queues; q++)
+		err = rte_eth_tx_queue_setup(port->id, q, tx_descriptors, (unsigned)socket, NULL);
+	return err;
+}
+
+/* From a probed ethdev to one that receives. */
+static int bring_up(struct sl_port *port, const struct sluice_port_options *options)
+{
+	uint16_t rx_descriptors = options->rx_descriptors ?: DESCRIPTORS;
+	uint16_t tx_descriptors = options->tx_descriptors ?: DESCRIPTORS;
+	uint16_t workers = (uint16_t)sl_worker_count();
+	int socket = rte_eth_dev_socket_id(port->id);
+	struct rte_eth_dev_info info;
+	int err = rte_eth_dev_info_get(port->id, &info);
+
+	if (err)
+		return err;
+	snprintf(port->driver, sizeof(port->driver), "%s", info.driver_name);
+	port->device = info.device;
+	port->rx_queues = sl_min(options->rx_queues ?: workers, workers);
+	port->rx_queues = sl_min(port->rx_queues, info.max_rx_queues);
+	port->tx_queues = sl_min(workers, info.max_tx_queues);
+	if (!port->rx_queues || !port->tx_queues)
+		return -ENODEV;
+	/* These two hand on what they are given in one piece; others may split a jumbo frame. */
+	port->may_scatter = strcmp(port->driver, "net_null") != 0;
+	err = configure(port, &info);
+	if (err)
+		return err;
+	rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx_descriptors, &tx_descriptors);
+	err = new_pool(port, mbufs_needed(port, options, rx_descriptors, tx_descriptors), socket);
+	if (!err)
+		err = new_handover(port, socket);
+	if (!err)
+		err = set_up_queues(port, rx_descriptors, tx_descriptors);
+	if (!err)
+		err = rte_eth_dev_start(port->id);
+	if (err)
+		return err;
+	rte_eth_promiscuous_enable(port->id); /* what cannot needs not */
+	rte_eth_macaddr_get(port->id, &port->mac);
+	return 0;
+}
+
+/* Takes a port apart that no worker can reach; half-built ones too. */
+static void destroy(struct sl_port *port)
+{
+	sl_hook_clear(port);
+	if (port->handover) {
+		sl_transmit_drain(sl_worker_at(0), port);
+		for (uint16_t q = 0; q < port->tx_queues; q++)
+			rte_ring_free(port->handover[q]);
+		free(port->handover);
+	}
+	rte_eth_dev_stop(port->id);
+	rte_eth_dev_close(port->id);
+	/* The last port of a device that we probed takes it along; others stay the EAL's. */
+	if (port->probed && port->device)
+		rte_dev_remove(port->device);
+	rte_mempool_free(port->pool);
+	free(port);
+}
+
+/* With the lock held. */
+static int add(const char *name, uint16_t id, bool probed,
+	const struct sluice_port_options *options, uint32_t *ret_ifindex)
+{
+	struct sl_port *port;
+	int err;
+
+	if (sl_ports[id])
+		return fail("add", name, -EEXIST);
+	port = calloc(1, sizeof(*port));
+	if (!port)
+		return fail("add", name, -ENOMEM);
+	port->id = id;
+	port->ifindex = id + 1u;
+	port->probed = probed;
+	rte_eth_dev_get_name_by_port(id, port->name);
+	err = bring_up(port, options);
+	if (err) {
+		err = fail("start", name, pmd_errno(err, EIO));
+		destroy(port);
+		return err;
+	}
+	sl_rcu_store(sl_ports[id], port);
+	err = sl_worker_replan();
+	if (err) {
+		sl_rcu_store(sl_ports[id], NULL);
+		sl_rcu_synchronize();
+		destroy(port);
+		return fail("add", name, err);
+	}
+	*ret_ifindex = port->ifindex;
+	return 0;
+}
+
+static int check_eal(const char *name)
+{
+	if (sl_eal_started())
+		return 0;
+	sl_log(SL_LOG_ERROR, "cannot add port %s: the EAL is not started", name);
+	return -ENODEV;
+}
+
+int sluice_port_add(
+	const char *devargs, const struct sluice_port_options *options, uint32_t *ret_ifindex)
+{
+	static const struct sluice_port_options defaults;
+	int err = check_eal(devargs);
+	uint16_t id = 0;
+	bool probed;
+
+	if (err)
+		return err;
+	sl_port_lock();
+	sl_eal_hold();
+	err = probe(devargs, &id, &probed);
+	if (err)
+		fail("add", devargs, err);
+	else
+		err = add(devargs, id, probed, options ?: &defaults, ret_ifindex);
+	sl_eal_release();
+	sl_port_unlock();
+	return err;
+}
+
+int sluice_port_add_all(const struct sluice_port_options *options)
+{
+	static const struct sluice_port_options defaults;
+	int err = check_eal("of the EAL"), added = 0;
+	uint16_t id;
+
+	if (err)
+		return err;
+	sl_port_lock();
+	sl_eal_hold();
+	RTE_ETH_FOREACH_DEV(id)
+	{
+		char name[RTE_ETH_NAME_MAX_LEN];
+		uint32_t ifindex;
+
+		if (sl_ports[id])
+			continue;
+		rte_eth_dev_get_name_by_port(id, name);
+		err = add(name, id, false, options ?: &defaults, &ifindex);
+		if (err)
+			break;
+		added++;
+	}
+	sl_eal_release();
+	sl_port_unlock();
+	return err ? err : added;
+}
+
+/* Unlink, grace period, destroy. With the lock held. */
+static int remove_port(struct sl_port *port)
+{
+	int err;
+
+	sl_rcu_store(sl_ports[port->id], NULL);
+	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++) {
+		if (sl_ports[i] && sl_ports[i]->pass_to == port)
+			sl_rcu_store(sl_ports[i]->pass_to, NULL);
+	}
+	err = sl_worker_replan();
+	if (err) {
+		sl_rcu_store(sl_ports[port->id], port);
+		return err;
+	}
+	sl_rcu_synchronize();
+	destroy(port);
+	return 0;
+}
+
+int sluice_port_remove(uint32_t ifindex)
+{
+	struct sl_port *port;
+	int err = -ENODEV;
+
+	sl_port_lock();
+	port = sl_port_of(ifindex);
+	if (port) {
+		sl_eal_hold();
+		err = remove_port(port);
+		sl_eal_release();
+	}
+	sl_port_unlock();
+	return err;
+}
+
+void sl_port_remove_all(void)
+{
+	sl_port_lock();
+	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++) {
+		if (sl_ports[i])
+			remove_port(sl_ports[i]);
+	}
+	sl_port_unlock();
+}
+
+int sluice_port_pass_to(uint32_t ifindex, uint32_t to)
+{
+	struct sl_port *port, *target = NULL;
+	int err = 0;
+
+	sl_port_lock();
+	port = sl_port_of(ifindex);
+	if (to)
+		target = sl_port_of(to);
+	if (port && (target || !to))
+		sl_rcu_store(port->pass_to, target);
+	else
+		err = -ENODEV;
+	sl_port_unlock();
+	return err;
+}
+
+int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info)
+{
+	int err = -ENOENT;
+
+	sl_port_lock();
+	for (uint32_t i = ifindex; i < RTE_MAX_ETHPORTS; i++) {
+		const struct sl_port *port = sl_ports[i];
+
+		if (!port)
+			continue;
+		*ret_info = (struct sluice_port_info){
+			.ifindex = port->ifindex,
+			.rx_queues = port->rx_queues,
+			.tx_queues = port->tx_queues,
+			.xdp_prog_id = sl_hook_xdp_id(port),
+			.pass_to = port->pass_to ? port->pass_to->ifindex : 0,
+		};
+		memcpy(ret_info->mac, &port->mac, sizeof(ret_info->mac));
+		snprintf(ret_info->name, sizeof(ret_info->name), "%s", port->name);
+		snprintf(ret_info->driver, sizeof(ret_info->driver), "%s", port->driver);
+		err = 0;
+		break;
+	}
+	sl_port_unlock();
+	return err;
+}

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <rte_ethdev.h>
+#include <sluice/dataplane.h>
+
+#include "defs.h"
+#include "rcu.h"
+
+struct rte_mempool;
+struct rte_ring;
+struct sl_prog;
+struct sl_tc_list;
+
+/*
+ * A port as the workers see it. Control threads change it under the ports' lock; a worker finds it
+ * through sl_port_peek and keeps it until its next quiescent state.
+ */
+struct sl_port {
+	/* Immutable while the port is published. */
+	uint16_t id; /* the ethdev's */
+	uint16_t rx_queues, tx_queues;
+	uint32_t ifindex; /* id + 1 */
+	struct rte_ether_addr mac;
+	bool may_scatter; /* mbufs of several segments can arrive */
+	/*
+	 * With fewer TX queues than workers: one ring per queue, from the workers without a queue (any
+	 * of them enqueues) to the queue's owner. NULL otherwise.
+	 */
+	struct rte_ring **handover;
+
+	/* Written by control threads, read by workers through sl_rcu_load. */
+	struct sl_prog *xdp; /* reference */
+	struct sl_tc_list *tc[2]; /* by enum sluice_tc_hook */
+	struct sl_port *pass_to; /* NULL: the kernel */
+
+	/* Control threads only. */
+	bool xdp_linked; /* a bpf_link holds the XDP hook */
+	bool probed; /* by us: removed with the port */
+	struct rte_mempool *pool;
+	struct rte_device *device;
+	char name[RTE_ETH_NAME_MAX_LEN];
+	char driver[32];
+};
+
+/* By ethdev id; written under the ports' lock, read through sl_rcu_load. */
+extern struct sl_port *sl_ports[RTE_MAX_ETHPORTS];
+
+static inline struct sl_port *sl_port_peek(uint32_t ifindex)
+{
+	return ifindex - 1 < RTE_MAX_ETHPORTS ? sl_rcu_load(sl_ports[ifindex - 1]) : NULL;
+}
+
+/* One lock for everything that control threads change: ports, hooks, plans of the workers. */
+SL_CONTROL void sl_port_lock(void);
+SL_CONTROL void sl_port_unlock(void);
+/* With the lock held: the port, or NULL after one line in the log. */
+SL_CONTROL struct sl_port *sl_port_of(uint32_t ifindex);
+
+SL_CONTROL void sl_port_remove_all(void);
+
+/* Drops what is at the hooks. With the lock held. */
+SL_CONTROL void sl_hook_clear(struct sl_port *port);
+/* 0 without a program. With the lock held. */
+SL_CONTROL uint32_t sl_hook_xdp_id(const struct sl_port *port);
+/* Makes the ports known to the layers below: links, bpf_clone_redirect. */
+SL_CONTROL void sl_hook_start(void);

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <sluice/dataplane.h>
+
+#include "context.h"
+#include "prog.h"
+#include "rcu.h"
+
+/*
+ * cls_bpf filters and their actions, as the kernel's traffic control runs them. Needs no EAL.
+ *
+ * A list is immutable once published: a change makes a copy, publishes it, and frees the old one
+ * after a grace period, so that a packet meets the old list or the new one.
+ */
+struct sl_tc_action {
+	struct sl_prog *prog; /* reference; NULL: a plain verdict */
+	int verdict;
+};
+
+struct sl_tc_filter {
+	/* Read by workers, in this order. */
+	struct sl_prog *prog; /* reference */
+	uint32_t classid;
+	uint16_t protocol; /* big endian, 0 for all */
+	bool direct_action;
+	uint32_t action_count;
+	struct sl_tc_action actions[SLUICE_TC_ACTIONS];
+
+	/* Control threads only. */
+	uint32_t priority, handle;
+	char name[SLUICE_TC_NAME_LEN];
+	struct sl_rcu_head rcu;
+};
+
+struct sl_tc_list {
+	uint32_t count;
+	struct sl_rcu_head rcu;
+	struct sl_tc_filter *filters[]; /* in the order in which packets meet them */
+};
+
+/*
+ * What the kernel's tcf_classify returns: a TC_ACT_*, TC_ACT_UNSPEC when no filter decided.
+ * *ret_classid is the class of the filter that did, untouched without one.
+ */
+SL_WORKER int sl_tc_classify(
+	const struct sl_tc_list *list, struct sl_ctx *ctx, uint32_t *ret_classid);
+
+/*
+ * The three changes of a hook's list. Callers hold the ports' lock. sl_tc_list_add writes the
+ * priority and handle that it chose back to `spec`. An empty list is NULL.
+ */
+SL_CONTROL int sl_tc_list_add(
+	struct sl_tc_list **slot, struct sluice_tc_filter *spec, unsigned flags);
+SL_CONTROL int sl_tc_list_del(struct sl_tc_list **slot, uint32_t priority, uint32_t handle);
+SL_CONTROL void sl_tc_list_clear(struct sl_tc_list **slot);

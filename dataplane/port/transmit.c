@@ -1,0 +1,128 @@
+#include "transmit.h"
+
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include "port.h"
+
+/* How often a full queue is tried again before packets are dropped. */
+enum { TX_RETRIES = 8 };
+
+static_assert(RTE_MAX_ETHPORTS <= 64, "tx_waiting has a bit per port");
+
+/* Only this worker refers to it, it has one segment, and its buffer is its own. */
+static inline bool is_plain(const struct rte_mbuf *m)
+{
+	return m->refcnt == 1 && m->nb_segs == 1 &&
+	       !(m->ol_flags & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL));
+}
+
+void sl_transmit_free(struct rte_mbuf **pkts, unsigned n)
+{
+	struct rte_mempool *pool;
+	bool plain = true;
+
+	if (n == 0)
+		return;
+	pool = pkts[0]->pool;
+	for (unsigned i = 0; i < n; i++)
+		plain &= is_plain(pkts[i]) & (pkts[i]->pool == pool);
+	/* A plain mbuf is already in the state in which pools keep theirs. */
+	if (sl_likely(plain))
+		rte_mempool_put_bulk(pool, (void **)pkts, n);
+	else
+		rte_pktmbuf_free_bulk(pkts, n);
+}
+
+static void send_queue(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf **pkts, unsigned n)
+{
+	unsigned sent = rte_eth_tx_burst(port->id, queue, pkts, (uint16_t)n);
+
+	for (unsigned i = 0; sl_unlikely(sent < n) && i < TX_RETRIES; i++) {
+		rte_pause();
+		sent += rte_eth_tx_burst(port->id, queue, pkts + sent, (uint16_t)(n - sent));
+	}
+	sl_worker_count_add(worker, port->id, SLUICE_TX, sent);
+	if (sl_unlikely(sent < n)) {
+		sl_worker_count_add(worker, port->id, SLUICE_TX_FULL, n - sent);
+		sl_transmit_free(pkts + sent, n - sent);
+	}
+}
+
+static void send_or_hand_over(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	struct rte_ring *ring;
+	unsigned put;
+
+	if (sl_likely(worker->index < port->tx_queues)) {
+		send_queue(worker, port, worker->index, pkts, n);
+		return;
+	}
+	ring = port->handover[worker->index % port->tx_queues];
+	put = rte_ring_mp_enqueue_burst(ring, (void **)pkts, n, NULL);
+	sl_worker_count_add(worker, port->id, SLUICE_HANDED_OVER, put);
+	if (sl_unlikely(put < n)) {
+		sl_worker_count_add(worker, port->id, SLUICE_HANDOVER_FULL, n - put);
+		sl_transmit_free(pkts + put, n - put);
+	}
+}
+
+static void flush(struct sl_worker *worker, struct sl_port *port)
+{
+	struct sl_tx_buffer *tx = &worker->tx[port->id];
+
+	send_or_hand_over(worker, port, tx->pkts, tx->count);
+	tx->count = 0;
+	worker->tx_waiting &= ~(UINT64_C(1) << port->id);
+}
+
+void sl_transmit_burst(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	if (worker->tx[port->id].count)
+		flush(worker, port);
+	send_or_hand_over(worker, port, pkts, n);
+}
+
+void sl_transmit_add(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt)
+{
+	struct sl_tx_buffer *tx = &worker->tx[port->id];
+
+	tx->port = port;
+	tx->pkts[tx->count++] = pkt;
+	worker->tx_waiting |= UINT64_C(1) << port->id;
+	if (tx->count == SL_TX_BATCH)
+		flush(worker, port);
+}
+
+void sl_transmit_flush(struct sl_worker *worker)
+{
+	while (worker->tx_waiting)
+		flush(worker, worker->tx[__builtin_ctzll(worker->tx_waiting)].port);
+}
+
+void sl_transmit_handover(struct sl_worker *worker, struct sl_port *port, uint16_t queue)
+{
+	struct rte_mbuf *pkts[SL_BURST];
+	unsigned n =
+		rte_ring_sc_dequeue_burst(port->handover[queue], (void **)pkts, SL_BURST, NULL);
+
+	if (n)
+		send_queue(worker, port, queue, pkts, n);
+}
+
+void sl_transmit_drain(struct sl_worker *worker, struct sl_port *port)
+{
+	struct rte_mbuf *pkts[SL_BURST];
+	unsigned n;
+
+	for (uint16_t q = 0; port->handover && q < port->tx_queues; q++) {
+		while ((n = rte_ring_dequeue_burst(
+				port->handover[q], (void **)pkts, SL_BURST, NULL)) > 0) {
+			sl_worker_count_add(worker, port->id, SLUICE_STOPPED, n);
+			sl_transmit_free(pkts, n);
+		}
+	}
+}

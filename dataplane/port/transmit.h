@@ -1,0 +1,25 @@
+#pragma once
+
+#include "worker.h"
+
+struct rte_mbuf;
+
+/* Frees n packets; what can be, goes back to its pool in one piece. */
+SL_WORKER void sl_transmit_free(struct rte_mbuf **pkts, unsigned n);
+
+/* Transmits at once, after what waits for the port; what does not fit is dropped and counted. */
+SL_WORKER void sl_transmit_burst(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n);
+
+/* Puts one packet into the port's buffer. */
+SL_WORKER void sl_transmit_add(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt);
+
+/* Empties all buffers. */
+SL_WORKER void sl_transmit_flush(struct sl_worker *worker);
+
+/* Transmits what other workers handed over for a queue of this one. */
+SL_WORKER void sl_transmit_handover(struct sl_worker *worker, struct sl_port *port, uint16_t queue);
+
+/* Frees and counts what is left in the port's rings, with no worker running on them. */
+SL_CONTROL void sl_transmit_drain(struct sl_worker *worker, struct sl_port *port);

@@ -1,0 +1,275 @@
+#include "worker.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_launch.h>
+#include <rte_lcore.h>
+
+#include "cpu.h"
+#include "eal.h"
+#include "logging.h"
+#include "port.h"
+#include "transmit.h"
+
+/*
+ * A worker is an lcore that polls queues until it is told to stop. What it polls is its plan, made
+ * from all ports by a control thread and published as a whole; a worker keeps a plan, and every port
+ * that it found through one, until the quiescent state at the end of a round.
+ *
+ * Queue q of a port belongs to worker q, but where ports have fewer queues than there are workers
+ * the spare ones go to whom has least. TX queue q is worker q's; the workers past the last queue
+ * hand their packets to the owner of queue (index mod queues).
+ */
+static struct sl_worker *workers[SL_WORKERS_MAX]; /* allocated once, kept until the process ends */
+static unsigned worker_total;
+static bool running; /* under the ports' lock */
+
+struct sl_worker *sl_worker_at(unsigned index)
+{
+	return index < worker_total ? workers[index] : NULL;
+}
+
+unsigned sl_worker_count(void)
+{
+	return worker_total;
+}
+
+unsigned sluice_workers_count(void)
+{
+	return worker_total;
+}
+
+bool sl_worker_running(void)
+{
+	return running;
+}
+
+/* The one CPU of an lcore; -EINVAL when it floats over several. */
+static int lcore_cpu(unsigned lcore)
+{
+	rte_cpuset_t set = rte_lcore_cpuset(lcore);
+
+	if (CPU_COUNT(&set) != 1)
+		return -EINVAL;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (CPU_ISSET(cpu, &set))
+			return cpu;
+	}
+	return -EINVAL;
+}
+
+int sl_worker_init(void)
+{
+	unsigned lcore;
+
+	RTE_LCORE_FOREACH_WORKER(lcore)
+	{
+		int cpu = lcore_cpu(lcore);
+		struct sl_worker *w;
+
+		if (cpu < 0) {
+			sl_log(SL_LOG_ERROR, "lcore %u must run on one CPU", lcore);
+			return cpu;
+		}
+		w = aligned_alloc(SL_CACHE_LINE, sizeof(*w));
+		if (!w)
+			return -ENOMEM;
+		memset(w, 0, sizeof(*w));
+		w->index = (uint16_t)worker_total;
+		w->lcore = lcore;
+		w->cpu = (unsigned)cpu;
+		w->run.cpu = w->cpu;
+		w->run.random = 0x9e3779b97f4a7c15ull * (w->cpu + 1);
+		w->run.worker = w;
+		workers[worker_total++] = w;
+	}
+	if (worker_total == 0) {
+		sl_log(SL_LOG_ERROR, "no lcore is left for a worker beside the main one");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int plan_init(struct sl_plan **ret_plan, unsigned ports)
+{
+	size_t rx = ports * (size_t)worker_total; /* at most a queue per worker each */
+	struct sl_plan *plan = calloc(1, sizeof(*plan) + (rx + ports) * sizeof(plan->rx[0]));
+
+	if (!plan)
+		return -ENOMEM;
+	plan->handover = plan->rx + rx;
+	*ret_plan = plan;
+	return 0;
+}
+
+/* Who takes RX queue `queue` of a port: its own worker, or for a single queue whoever has least. */
+static unsigned rx_owner(struct sl_plan *const *plans, const struct sl_port *port, uint16_t queue)
+{
+	unsigned least = 0;
+
+	if (port->rx_queues > 1)
+		return queue;
+	for (unsigned i = 1; i < worker_total; i++) {
+		if (plans[i]->rx_count < plans[least]->rx_count)
+			least = i;
+	}
+	return least;
+}
+
+static void plan_port(struct sl_plan *const *plans, struct sl_port *port)
+{
+	for (uint16_t q = 0; q < port->rx_queues; q++) {
+		struct sl_plan *plan = plans[rx_owner(plans, port, q)];
+
+		plan->rx[plan->rx_count++] = (struct sl_plan_queue){ port, q };
+	}
+	for (uint16_t q = 0; port->handover && q < port->tx_queues; q++)
+		plans[q]->handover[plans[q]->handover_count++] = (struct sl_plan_queue){ port, q };
+}
+
+static void plan_free(struct sl_rcu_head *head)
+{
+	free(sl_container_of(head, struct sl_plan, rcu));
+}
+
+int sl_worker_replan(void)
+{
+	struct sl_plan *plans[SL_WORKERS_MAX] = { NULL };
+	unsigned ports = 0;
+	int err = 0;
+
+	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++)
+		ports += sl_ports[i] != NULL;
+	for (unsigned i = 0; !err && i < worker_total; i++)
+		err = plan_init(&plans[i], ports);
+	for (unsigned i = 0; !err && i < RTE_MAX_ETHPORTS; i++) {
+		if (sl_ports[i])
+			plan_port(plans, sl_ports[i]);
+	}
+	for (unsigned i = 0; i < worker_total; i++) {
+		struct sl_plan *old = workers[i]->plan;
+
+		if (err) {
+			free(plans[i]);
+			continue;
+		}
+		sl_rcu_store(workers[i]->plan, plans[i]);
+		if (old)
+			sl_rcu_call(&old->rcu, plan_free);
+	}
+	return err;
+}
+
+/* One look at everything this worker polls. */
+static void run_round(struct sl_worker *w)
+{
+	const struct sl_plan *plan = sl_rcu_load(w->plan);
+
+	for (uint32_t i = 0; i < plan->rx_count; i++)
+		sl_loop_poll(w, plan->rx[i].port, plan->rx[i].queue);
+	for (uint32_t i = 0; i < plan->handover_count; i++)
+		sl_transmit_handover(w, plan->handover[i].port, plan->handover[i].queue);
+}
+
+static int begin(struct sl_worker *w)
+{
+	int err = sl_cpu_claim(w->cpu);
+
+	if (err)
+		return err;
+	err = sl_rcu_online();
+	if (err)
+		sl_cpu_release(w->cpu);
+	return err;
+}
+
+static int worker_main(void *arg)
+{
+	struct sl_worker *w = arg;
+	int err = begin(w);
+
+	__atomic_store_n(&w->error, err, __ATOMIC_RELEASE); /* pairs with sluice_workers_start */
+	if (err)
+		return err;
+	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
+		run_round(w);
+		sl_cpu_poll(w->cpu);
+		sl_rcu_quiescent();
+	}
+	sl_cpu_release(w->cpu);
+	sl_rcu_offline();
+	return 0;
+}
+
+/* With the lock held. */
+static void stop_workers(void)
+{
+	for (unsigned i = 0; i < worker_total; i++)
+		__atomic_store_n(&workers[i]->stop, true, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < worker_total; i++)
+		rte_eal_wait_lcore(workers[i]->lcore);
+	running = false;
+	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++) {
+		if (sl_ports[i])
+			sl_transmit_drain(workers[0], sl_ports[i]);
+	}
+}
+
+/* Waits until the worker runs or has refused. */
+static int await(struct sl_worker *w)
+{
+	int err;
+
+	while ((err = __atomic_load_n(&w->error, __ATOMIC_ACQUIRE)) > 0)
+		sched_yield();
+	return err;
+}
+
+static int launch(struct sl_worker *w)
+{
+	int err;
+
+	w->stop = false;
+	w->error = 1;
+	err = rte_eal_remote_launch(worker_main, w, w->lcore);
+	if (!err)
+		err = await(w);
+	if (err)
+		sl_log(SL_LOG_ERROR, "cannot start the worker on CPU %u: %s", w->cpu,
+			err == -EBUSY ? "another one has the CPU" : strerror(-err));
+	return err;
+}
+
+int sluice_workers_start(void)
+{
+	int err = sl_eal_started() ? 0 : -ENODEV;
+
+	if (err) {
+		sl_log(SL_LOG_ERROR, "cannot start workers: the EAL is not started");
+		return err;
+	}
+	sl_port_lock();
+	if (running) {
+		sl_port_unlock();
+		return 0;
+	}
+	err = sl_worker_replan();
+	for (unsigned i = 0; !err && i < worker_total; i++)
+		err = launch(workers[i]);
+	running = true;
+	if (err)
+		stop_workers();
+	sl_port_unlock();
+	return err;
+}
+
+void sluice_workers_stop(void)
+{
+	sl_port_lock();
+	if (running)
+		stop_workers();
+	sl_port_unlock();
+}

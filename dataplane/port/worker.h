@@ -1,0 +1,87 @@
+#pragma once
+
+#include <rte_ethdev.h>
+#include <sluice/dataplane.h>
+
+#include "context.h"
+#include "rcu.h"
+
+struct sl_port;
+
+#define SL_WORKERS_MAX RTE_MAX_LCORE
+#define SL_BURST 32
+/* Packets that wait for one TX burst; a burst of one port can meet a few from another. */
+#define SL_TX_BATCH 64
+/* Clones that can be made of one packet, those of clones included. */
+#define SL_CLONES 16
+
+/* What a worker polls: published by control threads, replaced as a whole. */
+struct sl_plan {
+	struct sl_rcu_head rcu;
+	uint32_t rx_count, handover_count;
+	struct sl_plan_queue {
+		struct sl_port *port;
+		uint16_t queue;
+	} *handover; /* TX queues of this worker that others hand packets to */
+	struct sl_plan_queue rx[];
+};
+
+struct sl_clone {
+	struct sl_ctx ctx;
+	struct sl_port *port;
+	bool ingress;
+};
+
+/* Empty at every quiescent state, so the port stays as long as it is named here. */
+struct sl_tx_buffer {
+	struct sl_port *port;
+	uint32_t count;
+	struct rte_mbuf *pkts[SL_TX_BATCH];
+};
+
+struct sl_worker {
+	/* The worker's own. */
+	struct sl_run run;
+	uint16_t index; /* from 0: its TX queue on each port that has enough */
+	bool in_clones; /* the outermost walk deals with the clones that clones make */
+	uint32_t clone_count;
+	uint64_t tx_waiting; /* bit per ethdev id: the buffer is not empty */
+	struct sl_tx_buffer tx[RTE_MAX_ETHPORTS];
+	struct sl_clone clones[SL_CLONES];
+
+	/* Written by the worker alone, read by anybody. */
+	struct sluice_counters counters[RTE_MAX_ETHPORTS] sl_cache_aligned;
+
+	/* Written by control threads. */
+	struct sl_plan *plan sl_cache_aligned;
+	bool stop;
+	unsigned lcore, cpu;
+	int error; /* of the start: 1 while it is going on */
+};
+
+/* One worker per lcore of the EAL but the main one; one log line on failure. */
+SL_CONTROL int sl_worker_init(void);
+
+/* NULL past the last. */
+SL_ANY struct sl_worker *sl_worker_at(unsigned index);
+/* Known from the EAL's start on, whether they run or not. */
+SL_ANY unsigned sl_worker_count(void);
+SL_CONTROL bool sl_worker_running(void);
+
+/* Builds and publishes all plans from the ports. With the ports' lock held. */
+SL_CONTROL int sl_worker_replan(void);
+
+/* Takes one burst from a queue through the hooks; leaves nothing in the TX buffers. */
+SL_WORKER void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue);
+
+/* sl_clone_redirect: on a worker the copy waits until the hook's programs have ended. */
+SL_ANY int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags);
+
+/* Readers of a counter see it torn by nothing; there is one writer. */
+static inline void sl_worker_count_add(
+	struct sl_worker *worker, uint16_t port_id, enum sluice_counter counter, uint64_t n)
+{
+	uint64_t *value = &worker->counters[port_id].value[counter];
+
+	__atomic_store_n(value, *value + n, __ATOMIC_RELAXED);
+}
