@@ -83,7 +83,6 @@ struct sl_map {
 	uint32_t btf_key_type_id, btf_value_type_id;
 	uint64_t map_extra;
 	bool frozen; /* under the freeze lock */
-	uint64_t user_refs; /* fds and pins, atomically */
 	uint64_t program_writers; /* programs that may write: BPF_F_RDONLY_PROG constant folding */
 
 	struct sl_map_desc desc sl_cache_aligned; /* last: a type's descriptor goes on from here */

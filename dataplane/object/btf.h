@@ -10,11 +10,20 @@ struct sl_btf {
 	struct btf *btf; /* parsed by libbpf, owned */
 	void *data; /* the blob as loaded, owned: what GET_INFO_BY_FD returns */
 	uint32_t size;
-	char name[16];
 };
 
+/* Room for why a blob was refused. */
+#define SL_BTF_REASON_LEN 160
+
 /*
- * Checks and parses `size` bytes at `data` (copied). -EINVAL or -E2BIG for what the kernel refuses;
- * the reason is written to log_buf as the kernel writes it, when log_level is not 0.
+ * Checks and parses `size` bytes at `data` (copied). -EINVAL, -E2BIG, -ENOMEM or ENOTSUPP (524)
+ * negated as the kernel refuses; `reason` then says why in one line, empty when there is nothing to
+ * say.
  */
-SL_CONTROL int sl_btf_new(const void *data, uint32_t size, struct sl_btf **ret_btf);
+SL_CONTROL int sl_btf_new(
+	const void *data, uint32_t size, char reason[SL_BTF_REASON_LEN], struct sl_btf **ret_btf);
+
+static inline struct sl_btf *sl_btf_of(struct sl_object *obj)
+{
+	return sl_container_of(obj, struct sl_btf, obj);
+}

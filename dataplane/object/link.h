@@ -13,7 +13,8 @@ struct sl_prog;
 struct sl_link_target {
 	/*
 	 * Swaps the program at the hook of `ifindex`: from `old` to `new`, NULL meaning none; -EBUSY
-	 * when `old` is not what is there. The hook holds a reference to `new` of its own.
+	 * when `old` is not what is there. The hook holds a reference to `new` of its own. Called
+	 * with the link lock held: must not call sl_link_*.
 	 */
 	int (*swap)(uint32_t ifindex, enum bpf_attach_type type, uint32_t flags,
 		struct sl_prog *old_prog, struct sl_prog *new_prog);
@@ -28,6 +29,9 @@ struct sl_link {
 	enum bpf_attach_type attach_type;
 };
 
+/* Attach types that a target can be set for. */
+#define SL_LINK_ATTACH_TYPES 64
+
 SL_CONTROL void sl_link_set_target(enum bpf_attach_type type, const struct sl_link_target *target);
 
 SL_CONTROL int sl_link_new(struct sl_prog *prog, uint32_t ifindex, enum bpf_attach_type type,
@@ -35,3 +39,6 @@ SL_CONTROL int sl_link_new(struct sl_prog *prog, uint32_t ifindex, enum bpf_atta
 /* Replaces the program; `expected` NULL for any, else -EPERM when another one is attached. */
 SL_CONTROL int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected);
 SL_CONTROL int sl_link_detach(struct sl_link *link);
+
+/* The attached program with a reference, NULL after detach. */
+SL_CONTROL struct sl_prog *sl_link_get_prog(struct sl_link *link);

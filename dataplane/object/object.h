@@ -8,18 +8,23 @@
  * last reference runs ops->release after a grace period.
  */
 enum sl_object_type {
-#define SL_OBJECT(name, memfd_name, ids) SL_OBJECT_##name,
+#define SL_OBJECT(name, memfd_name) SL_OBJECT_##name,
 #include "types.def"
 #undef SL_OBJECT
 	SL_OBJECT_TYPES
 };
 
+/* Ids run from 1 to this and then start again. */
+#define SL_OBJECT_ID_MAX INT32_MAX
+
 struct sl_object;
 
 struct sl_object_ops {
-	/* The last reference is gone, the id already free: drop what refers to other objects. */
+	/* The last descriptor and pin went, other references may remain; NULL when nothing to do. */
+	void (*user_release)(struct sl_object *obj);
+	/* The last reference is gone, the id already free: leave hooks. NULL when nothing to do. */
 	void (*unlink)(struct sl_object *obj);
-	/* A grace period later, on the background thread. */
+	/* A grace period later, on the background thread: drop other objects, free memory. */
 	void (*release)(struct sl_object *obj);
 };
 
@@ -28,6 +33,7 @@ struct sl_object {
 	enum sl_object_type type;
 	uint32_t id; /* 0 until sl_object_publish, and again after the last reference */
 	uint64_t refs; /* any control thread, atomically */
+	uint64_t user_refs; /* descriptors and pins among them, atomically */
 	struct sl_rcu_head rcu;
 };
 
@@ -42,6 +48,10 @@ SL_CONTROL int sl_object_publish(struct sl_object *obj);
 SL_CONTROL struct sl_object *sl_object_ref(struct sl_object *obj);
 /* NULL is fine. */
 SL_CONTROL void sl_object_unref(struct sl_object *obj);
+
+/* The same for a reference that a descriptor or a pin holds. */
+SL_CONTROL struct sl_object *sl_object_user_ref(struct sl_object *obj);
+SL_CONTROL void sl_object_user_unref(struct sl_object *obj);
 
 /* A reference to the object with this id, NULL when there is none. */
 SL_CONTROL struct sl_object *sl_object_get_by_id(enum sl_object_type type, uint32_t id);

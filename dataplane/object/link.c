@@ -1,0 +1,139 @@
+#include "link.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "prog.h"
+
+/*
+ * One lock orders everything that links do at hooks, so that a link's idea of what is attached and
+ * the hook's are the same. It is held while the target swaps; a target does not call back.
+ */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static const struct sl_link_target *targets[SL_LINK_ATTACH_TYPES];
+
+void sl_link_set_target(enum bpf_attach_type type, const struct sl_link_target *target)
+{
+	pthread_mutex_lock(&lock);
+	targets[type] = target;
+	pthread_mutex_unlock(&lock);
+}
+
+/* With the lock held. */
+static int swap(struct sl_link *link, struct sl_prog *prog)
+{
+	const struct sl_link_target *target = targets[link->attach_type];
+
+	if (!target)
+		return -ENODEV;
+	return target->swap(link->ifindex, link->attach_type, link->flags, link->prog, prog);
+}
+
+static void unlink_link(struct sl_object *obj)
+{
+	sl_link_detach(sl_container_of(obj, struct sl_link, obj));
+}
+
+static void release(struct sl_object *obj)
+{
+	free(sl_container_of(obj, struct sl_link, obj));
+}
+
+static const struct sl_object_ops ops = {
+	.unlink = unlink_link,
+	.release = release,
+};
+
+int sl_link_new(struct sl_prog *prog, uint32_t ifindex, enum bpf_attach_type type, uint32_t flags,
+	struct sl_link **ret_link)
+{
+	struct sl_link *link;
+	int err;
+
+	if ((unsigned)type >= SL_LINK_ATTACH_TYPES)
+		return -EINVAL;
+	link = calloc(1, sizeof(*link));
+	if (!link)
+		return -ENOMEM;
+	sl_object_init(&link->obj, SL_OBJECT_LINK, &ops);
+	link->ifindex = ifindex;
+	link->flags = flags;
+	link->attach_type = type;
+	pthread_mutex_lock(&lock);
+	err = swap(link, prog);
+	if (!err) {
+		sl_object_ref(&prog->obj);
+		link->prog = prog;
+	}
+	pthread_mutex_unlock(&lock);
+	if (err) {
+		free(link);
+		return err;
+	}
+	*ret_link = link;
+	return 0;
+}
+
+/* What an update asks for must fit what is attached; with the lock held. */
+static int check_update(
+	const struct sl_link *link, const struct sl_prog *prog, const struct sl_prog *expected)
+{
+	if (!link->prog)
+		return -ENOLINK;
+	if (expected && link->prog != expected)
+		return -EPERM;
+	if (prog->type != link->prog->type ||
+		prog->expected_attach_type != link->prog->expected_attach_type)
+		return -EINVAL;
+	return 0;
+}
+
+int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected)
+{
+	struct sl_prog *old = NULL;
+	int err;
+
+	pthread_mutex_lock(&lock);
+	err = check_update(link, prog, expected);
+	if (!err && link->prog != prog) {
+		err = swap(link, prog);
+		if (!err) {
+			sl_object_ref(&prog->obj);
+			old = link->prog;
+			link->prog = prog;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	if (old)
+		sl_object_unref(&old->obj);
+	return err;
+}
+
+int sl_link_detach(struct sl_link *link)
+{
+	struct sl_prog *old;
+	int err = 0;
+
+	pthread_mutex_lock(&lock);
+	old = link->prog;
+	if (old)
+		err = swap(link, NULL);
+	link->prog = NULL;
+	pthread_mutex_unlock(&lock);
+	if (old)
+		sl_object_unref(&old->obj);
+	return err;
+}
+
+struct sl_prog *sl_link_get_prog(struct sl_link *link)
+{
+	struct sl_prog *prog;
+
+	pthread_mutex_lock(&lock);
+	prog = link->prog;
+	if (prog)
+		sl_object_ref(&prog->obj);
+	pthread_mutex_unlock(&lock);
+	return prog;
+}
