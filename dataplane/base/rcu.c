@@ -24,7 +24,7 @@ static __thread unsigned my_depth; /* nesting of read sections; a worker holds o
 static pthread_mutex_t call_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t call_done = PTHREAD_COND_INITIALIZER;
 static struct sl_rcu_head *queued, **queued_tail = &queued;
-static struct sl_rcu_head *waiting; /* background thread only */
+static struct sl_rcu_head *waiting; /* background thread only, and a forked child */
 static uint64_t waiting_token;
 static uint64_t calls_queued, calls_run;
 static bool poll_started;
@@ -41,12 +41,33 @@ static void thread_exit(void *id)
 	my_id = 0;
 }
 
-/* The other threads of the parent do not exist in the child; only the caller's state survives. */
-static void after_fork(void)
+static void before_fork(void)
 {
-	pthread_mutex_init(&id_lock, NULL);
-	pthread_mutex_init(&call_lock, NULL);
+	pthread_mutex_lock(&id_lock);
+	pthread_mutex_lock(&call_lock);
+}
+
+static void in_parent(void)
+{
+	pthread_mutex_unlock(&call_lock);
+	pthread_mutex_unlock(&id_lock);
+}
+
+/*
+ * The other threads of the parent do not exist in the child; only the caller's state survives.
+ * What the background thread was calling at that moment stays undone.
+ */
+static void in_child(void)
+{
+	calls_run = calls_queued;
+	for (struct sl_rcu_head *h = queued; h; h = h->next)
+		calls_run--;
+	for (struct sl_rcu_head *h = waiting; h; h = h->next)
+		calls_run--;
+	if (waiting)
+		waiting_token = rte_rcu_qsbr_start(qsbr);
 	pthread_cond_init(&call_done, NULL);
+	in_parent();
 	for (unsigned i = 0; i < SL_RCU_MAX_THREADS; i++) {
 		if (!id_used[i] || i + 1 == my_id)
 			continue;
@@ -65,7 +86,7 @@ static void init(void)
 		abort();
 	if (pthread_key_create(&exit_key, thread_exit) != 0)
 		abort();
-	pthread_atfork(NULL, NULL, after_fork);
+	pthread_atfork(before_fork, in_parent, in_child);
 }
 
 static int register_thread(void)
@@ -160,6 +181,7 @@ static unsigned run_callbacks(struct sl_rcu_head *head)
 
 static bool poll_callbacks(void *arg)
 {
+	struct sl_rcu_head *ready;
 	unsigned n;
 
 	(void)arg;
@@ -175,8 +197,9 @@ static bool poll_callbacks(void *arg)
 	}
 	if (!sl_rcu_passed(waiting_token))
 		return true;
-	n = run_callbacks(waiting);
+	ready = waiting;
 	waiting = NULL;
+	n = run_callbacks(ready);
 	pthread_mutex_lock(&call_lock);
 	calls_run += n;
 	pthread_cond_broadcast(&call_done);
@@ -209,9 +232,11 @@ void sl_rcu_barrier(void)
 
 	pthread_mutex_lock(&call_lock);
 	target = calls_queued;
-	while (calls_run < target) {
-		sl_background_kick();
+	pthread_mutex_unlock(&call_lock);
+	/* Not under the lock, which the background thread takes under its own. */
+	sl_background_kick();
+	pthread_mutex_lock(&call_lock);
+	while (calls_run < target)
 		pthread_cond_wait(&call_done, &call_lock);
-	}
 	pthread_mutex_unlock(&call_lock);
 }

@@ -27,30 +27,37 @@
  * the map are descriptions of that one inode. Then IN_CLOSE tells that some description went, and
  * as equal events merge in the queue it cannot be counted. What can be asked is whether any is
  * left: a write lease on a description of our own (`probe`) is granted when there is no other one.
- * All descriptors of such a map together hold one reference.
+ * All descriptors of such a map together hold one reference. The event comes a moment before the
+ * kernel has forgotten the description, so an inode that still looks used is a suspect for a while,
+ * and asked again.
  *
  * Everything is under one lock, which is never held while a reference is dropped or the background
  * thread is spoken to. A forked child gets an inotify queue of its own, so that it does not eat the
  * parent's events, and looks through its descriptors at its first use.
  */
 struct entry {
-	struct sl_list by_inode, by_watch;
+	struct sl_list by_inode, by_watch, suspect;
 	struct sl_object *obj;
 	struct entry *next_dead;
 	ino_t inode;
 	int watch;
 	int probe; /* -1: the inode is this descriptor's own */
 	int access;
+	unsigned rechecks; /* left, of a suspect */
 	bool seen; /* in a walk over all entries */
 };
 
-enum { BUCKETS = 4096 };
+enum {
+	BUCKETS = 4096,
+	RECHECKS = 64, /* rounds of the background thread, so some hundred milliseconds */
+};
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
 static struct sl_list by_inode[BUCKETS], by_watch[BUCKETS];
+static struct sl_list suspects = SL_LIST_INIT(suspects);
 static int inotify_fd = -1;
 static dev_t device; /* of all memfds */
 static bool registered; /* inotify_fd with the background thread */
@@ -134,6 +141,7 @@ static void bury(struct entry *e, struct entry **dead)
 {
 	sl_list_del(&e->by_inode);
 	sl_list_del(&e->by_watch);
+	sl_list_del(&e->suspect);
 	if (e->probe >= 0) {
 		inotify_rm_watch(inotify_fd, e->watch);
 		close(e->probe);
@@ -240,8 +248,27 @@ static void handle(const struct inotify_event *ev, struct entry **dead)
 		return;
 	}
 	e = find_watch(ev->wd);
-	if (e && (e->probe < 0 || unused(e)))
+	if (!e)
+		return;
+	if (e->probe < 0) {
 		bury(e, dead);
+		return;
+	}
+	sl_list_del(&e->suspect);
+	sl_list_add_tail(&suspects, &e->suspect);
+	e->rechecks = RECHECKS;
+}
+
+static void check_suspects(bool last_chance, struct entry **dead)
+{
+	struct entry *e, *tmp;
+
+	sl_list_for_each_safe (e, tmp, &suspects, suspect) {
+		if (unused(e))
+			bury(e, dead);
+		else if (last_chance && --e->rechecks == 0)
+			sl_list_del(&e->suspect);
+	}
 }
 
 static void read_events(struct entry **dead)
@@ -261,21 +288,41 @@ static void read_events(struct entry **dead)
 	}
 }
 
-void sl_fd_reap(void)
+static void reap(bool by_poll)
 {
 	struct entry *dead = NULL;
 
 	pthread_mutex_lock(&lock);
-	if (inotify_fd >= 0)
+	if (inotify_fd >= 0) {
 		read_events(&dead);
+		check_suspects(by_poll, &dead);
+	}
 	pthread_mutex_unlock(&lock);
 	drop(dead);
+}
+
+void sl_fd_reap(void)
+{
+	reap(false);
 }
 
 static void on_readable(void *arg)
 {
 	(void)arg;
-	sl_fd_reap();
+	reap(false);
+}
+
+static bool poll_suspects(void *arg)
+{
+	bool any;
+
+	(void)arg;
+	pthread_mutex_lock(&lock);
+	any = !sl_list_empty(&suspects);
+	pthread_mutex_unlock(&lock);
+	if (any)
+		reap(true);
+	return false;
 }
 
 /* With the lock held. */
@@ -290,9 +337,14 @@ static int start(void)
 /* Without the lock, which the background thread takes under its own. */
 static int register_queue(void)
 {
+	int err;
+
 	if (__atomic_exchange_n(&registered, true, __ATOMIC_RELAXED))
 		return 0;
-	return sl_background_add_fd(inotify_fd, on_readable, NULL);
+	err = sl_background_add_fd(inotify_fd, on_readable, NULL);
+	if (!err)
+		err = sl_background_add_poll(poll_suspects, NULL);
+	return err;
 }
 
 static int reopen(int fd, int flags)
@@ -318,6 +370,7 @@ static struct entry *entry_new(struct sl_object *obj, ino_t inode, int access)
 	e->watch = -1;
 	sl_list_init(&e->by_inode);
 	sl_list_init(&e->by_watch);
+	sl_list_init(&e->suspect);
 	return e;
 }
 
