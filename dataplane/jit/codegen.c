@@ -39,31 +39,38 @@ int sl_codegen_target(LLVMTargetMachineRef *ret_target)
 	if (!host.ok)
 		return -EIO;
 	*ret_target = LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
-		LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelJITDefault);
+		LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelSmall);
 	return *ret_target ? 0 : -EIO;
 }
 
 /*
- * What -O2 does and pays off for programs of this kind. The runtime's functions come optimised;
- * the first round makes SSA of the program's registers and stack, the second works on what
- * inlining brought together.
+ * What of -O2 pays off for programs of this kind. The runtime's functions come optimised; the first
+ * round makes SSA of the program's registers and stack, the next goes with inlining, from callees
+ * to callers, and the rest works on what that brought together. Only loops are worth the passes
+ * for loops, which are half of the time.
  */
-static const char pipeline[] =
-	"function<eager-inv>(sroa,early-cse,simplifycfg,instcombine<no-verify-fixpoint>,"
-	"simplifycfg),"
-	"cgscc(inline),globaldce,"
-	"function<eager-inv>(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,"
-	"jump-threading,correlated-propagation,simplifycfg,reassociate,"
-	"loop-mssa(loop-simplifycfg,licm,loop-rotate,licm),simplifycfg,"
-	"instcombine<no-verify-fixpoint>,loop(indvars,loop-deletion,loop-unroll-full),sroa,"
-	"gvn,sccp,instcombine<no-verify-fixpoint>,dse,adce,"
-	"loop-vectorize,slp-vectorizer,vector-combine,loop-unroll<O2>,"
-	"instcombine<no-verify-fixpoint>,simplifycfg<switch-to-lookup;sink-common-insts>)";
+#define INSTCOMBINE "instcombine<no-verify-fixpoint>"
+#define FIRST "function<eager-inv>(sroa,early-cse,simplifycfg," INSTCOMBINE "),"
+#define INLINE \
+	"cgscc(inline,function<eager-inv>(sroa,early-cse<memssa>," INSTCOMBINE ",simplifycfg)),"
+#define REST                                                                               \
+	"globaldce,function<eager-inv>(jump-threading,correlated-propagation,simplifycfg," \
+	"reassociate,"
+#define LOOPS                                                                                \
+	"loop-mssa(loop-rotate,licm)," INSTCOMBINE ",loop(indvars,loop-idiom,loop-deletion," \
+	"loop-unroll-full),sroa,"
+#define VALUES "gvn," INSTCOMBINE ",dse,"
+#define VECTORS "loop-vectorize,slp-vectorizer,vector-combine,loop-unroll<O2>,"
+#define LAST INSTCOMBINE ",simplifycfg<switch-to-lookup;sink-common-insts>)"
 
-int sl_codegen_optimize(LLVMModuleRef module, LLVMTargetMachineRef target, unsigned insn_count)
+static const char straight_pipeline[] = FIRST INLINE REST VALUES LAST;
+static const char loop_pipeline[] = FIRST INLINE REST LOOPS VALUES VECTORS LAST;
+
+int sl_codegen_optimize(LLVMModuleRef module, LLVMTargetMachineRef target, bool has_loops)
 {
 	LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
-	LLVMErrorRef error = LLVMRunPasses(module, pipeline, target, options);
+	LLVMErrorRef error = LLVMRunPasses(
+		module, has_loops ? loop_pipeline : straight_pipeline, target, options);
 	char *message;
 
 	LLVMDisposePassBuilderOptions(options);

@@ -28,6 +28,20 @@ static int verify(const struct sl_prog *prog, LLVMModuleRef module)
 	return broken ? -EIO : 0;
 }
 
+/* Whether anything reached jumps back. */
+static bool has_loops(const struct sl_prog *prog)
+{
+	for (uint32_t i = 0; i < prog->insn_count; i++) {
+		unsigned class = BPF_CLASS(prog->insns[i].code), op = BPF_OP(prog->insns[i].code);
+
+		if ((class == BPF_JMP || class == BPF_JMP32) && op != BPF_CALL && op != BPF_EXIT &&
+			prog->facts->insns[i].flags & SL_INSN_SEEN &&
+			sl_emit_jump_target(&prog->insns[i], i) <= i)
+			return true;
+	}
+	return false;
+}
+
 /* Emit, link, optimise, generate, load; times taken between the phases. */
 static int compile(struct sl_emitter *e, struct sl_prog *prog, LLVMContextRef context,
 	LLVMTargetMachineRef target, struct sl_code **ret_code)
@@ -47,7 +61,7 @@ static int compile(struct sl_emitter *e, struct sl_prog *prog, LLVMContextRef co
 		err = sl_runtime_link(e, target, &entries);
 	linked = now_ns();
 	if (!err)
-		err = sl_codegen_optimize(e->module, target, prog->insn_count);
+		err = sl_codegen_optimize(e->module, target, has_loops(prog));
 	optimized = now_ns();
 	if (err)
 		return err;

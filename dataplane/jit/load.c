@@ -31,6 +31,12 @@ static int fail(LLVMErrorRef error)
 	return -EIO;
 }
 
+/* The same errors come back to the caller, who logs them in one line. */
+static void ignore(void *arg, LLVMErrorRef error)
+{
+	LLVMConsumeError(error);
+}
+
 static void start_jit(void)
 {
 	LLVMOrcDefinitionGeneratorRef process;
@@ -48,6 +54,8 @@ static void start_jit(void)
 		LLVMConsumeError(LLVMOrcDisposeLLJIT(made));
 		return;
 	}
+	LLVMOrcExecutionSessionSetErrorReporter(
+		LLVMOrcLLJITGetExecutionSession(made), ignore, NULL);
 	LLVMOrcJITDylibAddGenerator(LLVMOrcLLJITGetMainJITDylib(made), process);
 	jit = made;
 }

@@ -29,7 +29,7 @@ int sl_runtime_link(
 
 /* codegen.c: for this machine's CPU. A target machine belongs to one compilation. */
 int sl_codegen_target(LLVMTargetMachineRef *ret_target);
-int sl_codegen_optimize(LLVMModuleRef module, LLVMTargetMachineRef target, unsigned insn_count);
+int sl_codegen_optimize(LLVMModuleRef module, LLVMTargetMachineRef target, bool has_loops);
 int sl_codegen_object(
 	LLVMModuleRef module, LLVMTargetMachineRef target, LLVMMemoryBufferRef *ret_object);
 
