@@ -68,6 +68,7 @@ void sl_template_burst_xdp(struct sl_burst *burst)
 	for (uint32_t i = 0; i < burst->count; i++) {
 		prefetch(burst, i);
 		sl_packet_begin(&ctx, burst->pkts[i]);
+		ctx.len = burst->pkts[i]->pkt_len;
 		verdict = run_one(&ctx, burst, i, XDP_REDIRECT);
 		burst->verdicts[i] = sl_likely(put_packet(&ctx, burst, i)) ? verdict : XDP_ABORTED;
 	}
