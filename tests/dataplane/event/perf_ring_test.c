@@ -214,6 +214,7 @@ TEST(perf_ring, overwriting_ring_never_refuses)
 
 TEST(perf_ring, hostile_page_keeps_the_writer_inside_the_ring)
 {
+	static const uint8_t data[600];
 	static const uint64_t tails[] = { 1, 7, 4095, 4096, 4097, UINT64_MAX, UINT64_MAX / 2 };
 	struct perf_event_attr attr = usual_attr();
 	struct rte_mbuf mbuf;
@@ -227,7 +228,7 @@ TEST(perf_ring, hostile_page_keeps_the_writer_inside_the_ring)
 
 		memset((uint8_t *)c.page + 1024, 0xee, 64);
 		c.page->data_tail = tails[i % 7];
-		ret = sl_perf_output(c.event, &ctx, packet, i % 600, i % 65);
+		ret = sl_perf_output(c.event, &ctx, data, i % 600, i % 65);
 		EXPECT_TRUE(ret == 0 || ret == -ENOSPC);
 	}
 	consumer_close(&c);
