@@ -2,7 +2,7 @@
 
 /*
  * Where the bpf(2) and perf_event_open(2) of the libbpf that is linked into this program go. The
- * linker's --wrap redirects its syscall(), mmap(), munmap(), ioctl() and close() here.
+ * linker's --wrap redirects its syscall(), mmap(), munmap() and ioctl() here.
  */
 enum sl_client_target {
 	SL_CLIENT_IN_PROCESS, /* sluice_bpf() of this process: the default */

@@ -1,0 +1,102 @@
+#include "serve.h"
+
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <sluice/bpf.h>
+
+/*
+ * How deep this thread is in our own code. The background thread never is, which is harmless: of
+ * the calls below it makes mmap() and munmap() only, outside of the locks that serving them takes.
+ */
+static __thread unsigned inside;
+
+/* Until the program has opened an event, its mappings are none of our business. */
+static bool have_events;
+
+static bool serve_events(void)
+{
+	return !inside && __atomic_load_n(&have_events, __ATOMIC_RELAXED);
+}
+
+static bool serve_perf_event_open(const long *args, long *ret_result)
+{
+	int saved = errno;
+	long ret;
+
+	inside++;
+	ret = sluice_perf_event_open(
+		(const struct perf_event_attr *)args[0], args[1], args[2], args[3], args[4]);
+	inside--;
+	if (ret < 0 && errno == ENOENT) {
+		errno = saved;
+		return false;
+	}
+	if (ret >= 0)
+		__atomic_store_n(&have_events, true, __ATOMIC_RELAXED);
+	*ret_result = ret;
+	return true;
+}
+
+bool sl_serve_syscall(long nr, const long args[6], long *ret_result)
+{
+	if (inside)
+		return false;
+	if (nr == SYS_perf_event_open)
+		return serve_perf_event_open(args, ret_result);
+	if (nr != SYS_bpf)
+		return false;
+	inside++;
+	*ret_result = sluice_bpf(args[0], (union bpf_attr *)args[1], args[2]);
+	inside--;
+	return true;
+}
+
+bool sl_serve_mmap(
+	void *addr, size_t len, int prot, int flags, int fd, off_t offset, void **ret_result)
+{
+	int saved = errno;
+	void *mapped;
+
+	if (fd < 0 || !serve_events())
+		return false;
+	inside++;
+	mapped = sluice_perf_mmap(addr, len, prot, flags, fd, offset);
+	inside--;
+	if (mapped == MAP_FAILED && (errno == ENODEV || errno == EBADF)) {
+		errno = saved;
+		return false;
+	}
+	*ret_result = mapped;
+	return true;
+}
+
+bool sl_serve_munmap(void *addr, size_t len, int *ret_result)
+{
+	if (!serve_events())
+		return false;
+	inside++;
+	*ret_result = sluice_perf_munmap(addr, len);
+	inside--;
+	return true;
+}
+
+bool sl_serve_ioctl(int fd, unsigned long request, unsigned long arg, int *ret_result)
+{
+	int saved = errno, ret;
+
+	if (_IOC_TYPE(request) != _IOC_TYPE(PERF_EVENT_IOC_ENABLE) || !serve_events())
+		return false;
+	inside++;
+	ret = sluice_perf_ioctl(fd, request, arg);
+	inside--;
+	if (ret < 0 && (errno == ENOTTY || errno == EBADF)) {
+		errno = saved;
+		return false;
+	}
+	*ret_result = ret;
+	return true;
+}

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * The system calls that Sluice answers in the place of the kernel, for whatever catches a
+ * program's calls: the linker's --wrap (wrap.c) or the preload library (control/shim). Each
+ * returns whether the call is Sluice's, and then in ret_result what the caller gets, errno set;
+ * errno is untouched when it is not, and what our own code calls meanwhile never is.
+ */
+
+/* bpf(2), and perf_event_open(2) for events that programs output to. */
+bool sl_serve_syscall(long nr, const long args[6], long *ret_result);
+
+/* On the descriptors of such events. */
+bool sl_serve_mmap(
+	void *addr, size_t len, int prot, int flags, int fd, off_t offset, void **ret_result);
+bool sl_serve_munmap(void *addr, size_t len, int *ret_result);
+bool sl_serve_ioctl(int fd, unsigned long request, unsigned long arg, int *ret_result);
