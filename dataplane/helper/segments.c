@@ -75,8 +75,8 @@ bool sl_segments_write(const struct sl_ctx *ctx, uint32_t offset, const void *by
 	return true;
 }
 
-/* Moves the first segment's bytes down in its buffer so that `len` fit behind data. */
-static bool make_tailroom(struct sl_ctx *ctx, uint32_t len)
+/* By moving the bytes down in their buffer where there is no room behind them. */
+bool sl_segments_tailroom(struct sl_ctx *ctx, uint32_t len)
 {
 	uint32_t meta_len = (uint32_t)(ctx->data - ctx->data_meta);
 	uint32_t have = (uint32_t)(ctx->data_end - ctx->data);
@@ -104,7 +104,7 @@ bool sl_segments_pull(struct sl_ctx *ctx, uint32_t len)
 
 	if (len <= have)
 		return true;
-	if (len > sl_segments_len(ctx) || !make_tailroom(ctx, len))
+	if (len > sl_segments_len(ctx) || !sl_segments_tailroom(ctx, len))
 		return false;
 	for (segment = mbuf->next; len > have; segment = segment->next) {
 		uint32_t part = sl_min(len - have, (uint32_t)segment->data_len);

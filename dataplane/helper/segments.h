@@ -21,3 +21,6 @@ SL_ANY bool sl_segments_write(
  * shorter or the segment's buffer too small, with nothing changed.
  */
 SL_ANY bool sl_segments_pull(struct sl_ctx *ctx, uint32_t len);
+
+/* Makes room for a packet of `len` bytes in the first segment, which holds all of it so far. */
+SL_ANY bool sl_segments_tailroom(struct sl_ctx *ctx, uint32_t len);
