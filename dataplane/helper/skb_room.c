@@ -25,7 +25,10 @@ static bool make_headroom(struct sl_ctx *ctx, uint32_t len)
 
 int sl_skb_insert(struct sl_ctx *ctx, uint32_t keep, uint32_t len)
 {
-	if (!sl_segments_pull(ctx, keep) || !make_headroom(ctx, len))
+	/* A header that the packet has lost since may reach past its end; never past the buffer's. */
+	if (!sl_segments_pull(ctx, sl_min(keep, ctx->len)) || !make_headroom(ctx, len))
+		return -ENOMEM;
+	if (ctx->data + keep > ctx->tail)
 		return -ENOMEM;
 	ctx->data -= len;
 	ctx->data_meta = ctx->data;
