@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "port.h"
 #include "worker.h"
 
 static const struct {
@@ -36,13 +37,27 @@ int sluice_counters_read(uint32_t ifindex, int worker, struct sluice_counters *r
 	if (last >= RTE_MAX_ETHPORTS || worker >= (int)sl_worker_count())
 		return -EINVAL;
 	memset(ret_counters, 0, sizeof(*ret_counters));
+	sl_port_lock();
 	for (unsigned w = 0; w < sl_worker_count(); w++) {
 		if (worker >= 0 && w != (unsigned)worker)
 			continue;
 		for (uint32_t port = first; port <= last; port++)
 			add(ret_counters, &sl_worker_at(w)->counters[port]);
+		if (!ifindex)
+			add(ret_counters, &sl_worker_at(w)->retired);
 	}
+	sl_port_unlock();
 	return 0;
+}
+
+void sl_counters_retire(uint16_t port_id)
+{
+	for (unsigned w = 0; w < sl_worker_count(); w++) {
+		struct sl_worker *worker = sl_worker_at(w);
+
+		add(&worker->retired, &worker->counters[port_id]);
+		memset(&worker->counters[port_id], 0, sizeof(worker->counters[port_id]));
+	}
 }
 
 uint64_t sluice_counters_sum(const struct sluice_counters *from, enum sluice_counter_kind kind)

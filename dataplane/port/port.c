@@ -214,6 +214,7 @@ static void destroy(struct sl_port *port)
 			rte_ring_free(port->handover[q]);
 		free(port->handover);
 	}
+	sl_counters_retire(port->id);
 	rte_eth_dev_stop(port->id);
 	rte_eth_dev_close(port->id);
 	/* The last port of a device that we probed takes it along; others stay the EAL's. */

@@ -52,6 +52,9 @@ struct sl_worker {
 	/* Written by the worker alone, read by anybody. */
 	struct sluice_counters counters[RTE_MAX_ETHPORTS] sl_cache_aligned;
 
+	/* Sums of ports that are gone; under the ports' lock. */
+	struct sluice_counters retired;
+
 	/* Written by control threads. */
 	struct sl_plan *plan sl_cache_aligned;
 	bool stop;
@@ -67,6 +70,9 @@ SL_ANY struct sl_worker *sl_worker_at(unsigned index);
 /* Known from the EAL's start on, whether they run or not. */
 SL_ANY unsigned sl_worker_count(void);
 SL_CONTROL bool sl_worker_running(void);
+
+/* Moves the counters of a port that no worker can reach any more to `retired`. Lock held. */
+SL_CONTROL void sl_counters_retire(uint16_t port_id);
 
 /* Builds and publishes all plans from the ports. With the ports' lock held. */
 SL_CONTROL int sl_worker_replan(void);
