@@ -11,14 +11,21 @@
  * for a moment; keeping one open would hide that the consumer has closed its own.
  */
 
+/* What the consumer knows of from now on. */
+static void note(struct sl_perf_object *object, uint64_t head, uint64_t samples)
+{
+	object->rung_head = head;
+	object->woken_head = head;
+	object->seen_samples = samples;
+}
+
 static void ring(struct sl_perf_object *object, uint64_t head, uint64_t samples)
 {
 	/* Eight bytes, as read(2) on a perf event returns. */
 	if (write(object->bell_fd, &samples, sizeof(samples)) != sizeof(samples))
 		return; /* nobody has the other end any more */
 	object->rung = true;
-	object->rung_head = head;
-	object->seen_samples = samples;
+	note(object, head, samples);
 }
 
 static void silence(struct sl_perf_object *object)
@@ -55,16 +62,21 @@ bool sl_perf_bell_update(struct sl_perf_object *object)
 	/* Pairs with the writer's release store. */
 	uint64_t head = __atomic_load_n(&perf->page->data_head, __ATOMIC_ACQUIRE);
 	uint64_t tail = __atomic_load_n(&perf->page->data_tail, __ATOMIC_RELAXED);
-	bool was_rung = object->rung;
+	bool unread = head != tail && wants_bell(object, head, samples);
+	bool moved = tail != object->seen_tail;
 
+	object->seen_tail = tail;
+	if (!object->rung) {
+		if (unread)
+			ring(object, head, samples);
+		return unread;
+	}
 	/* An overwriting ring's consumer does not say how far it has read: it gets a pulse. */
-	if (object->rung && (perf->overwrite || tail - object->rung_head <= perf->mask))
+	if (!perf->overwrite && tail - object->rung_head > perf->mask)
+		return moved;
+	if (unread && !perf->overwrite)
+		note(object, head, samples);
+	else
 		silence(object);
-	if (object->rung || tail == head)
-		return was_rung;
-	if (!wants_bell(object, head, samples))
-		return was_rung;
-	object->woken_head = head;
-	ring(object, head, samples);
 	return true;
 }

@@ -50,6 +50,7 @@ struct sl_perf_object {
 	/* The bell's state. */
 	bool rung;
 	uint64_t rung_head; /* data_head when the bell rang */
+	uint64_t seen_tail; /* data_tail at the last look: whether the consumer is reading */
 	uint64_t seen_samples; /* samples that the consumer has been told of */
 	uint64_t woken_head; /* where the watermark counts from */
 };
@@ -76,5 +77,8 @@ SL_CONTROL void sl_perf_ring_free(struct sl_perf_ring_memory *memory);
 SL_CONTROL void *sl_perf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 SL_CONTROL int sl_perf_munmap(void *addr, size_t len);
 
-/* Tells the consumer of an event what it has to know now; with the lock held. */
+/*
+ * Tells the consumer of an event what it has to know now; with the lock held. Returns whether
+ * something is going on, so that the next look should come soon.
+ */
 SL_CONTROL bool sl_perf_bell_update(struct sl_perf_object *object);
