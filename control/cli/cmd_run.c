@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "executable.h"
 #include "verb.h"
 
 /* Where the preload library is, from the directory of this executable: built, installed. */
@@ -53,9 +54,9 @@ static int preload(const char *library)
 
 int sl_cmd_run(int argc, char **argv)
 {
-	char library[PATH_MAX];
+	char library[PATH_MAX], command[PATH_MAX];
 	bool local = false;
-	int i;
+	int i, err;
 
 	for (i = 0; i < argc && argv[i][0] == '-'; i++) {
 		if (strcmp(argv[i], "--") == 0) {
@@ -77,7 +78,14 @@ int sl_cmd_run(int argc, char **argv)
 		return sl_cli_fail("run: cannot preload '%s': blank or colon in its path", library);
 	if (preload(library) != 0)
 		return sl_cli_fail("run: %s", strerror(errno));
+	/* It would run, and load into the kernel. */
+	if (sl_executable_find(argv[i], command, sizeof(command)) &&
+		sl_executable_is_static(command)) {
+		sl_cli_fail("run: %s is statically linked: its bpf(2) cannot be caught", argv[i]);
+		return SL_EXIT_CANNOT_EXECUTE;
+	}
 	execvp(argv[i], argv + i);
-	sl_cli_fail("run: %s: %s", argv[i], strerror(errno));
-	return errno == ENOENT ? SL_EXIT_NOT_FOUND : SL_EXIT_CANNOT_EXECUTE;
+	err = errno;
+	sl_cli_fail("run: %s: %s", argv[i], strerror(err));
+	return err == ENOENT ? SL_EXIT_NOT_FOUND : SL_EXIT_CANNOT_EXECUTE;
 }
