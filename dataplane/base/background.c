@@ -106,6 +106,15 @@ static void after_fork(void)
 	epoll_fd = kick_fd = -1;
 }
 
+/*
+ * At exit() what the callbacks use is torn down, LLVM for one, while the thread lives on: no more
+ * callbacks then. The lock is never given back.
+ */
+static void at_exit(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
 static int watch_fd(int fd)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
@@ -116,7 +125,7 @@ static int watch_fd(int fd)
 /* With the lock held. */
 static int start(void)
 {
-	static bool atfork;
+	static bool registered;
 	sigset_t all, old;
 	pthread_t thread;
 	struct watch *w;
@@ -146,9 +155,11 @@ static int start(void)
 		goto fail;
 	pthread_setname_np(thread, "sluice-bg");
 	pthread_detach(thread);
-	if (!atfork)
+	if (!registered) {
 		pthread_atfork(NULL, NULL, after_fork);
-	atfork = true;
+		atexit(at_exit);
+	}
+	registered = true;
 	running = true;
 	return 0;
 fail:
