@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "ctx_symbols.h"
 #include "row.h"
+#include "segments.h"
 #include "start.h"
 
 /* Ids newer than the build machine's header. */
@@ -26,14 +27,22 @@ static const struct sl_helper *const rows[SL_HELPER_MAX_ID] = {
 #undef SL_HELPER_ROW
 #undef SL_NO_HELPER
 
-#define SYMBOL(name) { #name, (const void *)name },
-#define SL_HELPER(helper) SYMBOL(sl_bpf_##helper)
+#define SYMBOL(name) { #name, (const void *)name }
+#define SL_HELPER(helper) SYMBOL(sl_bpf_##helper),
 #define SL_HELPER_ROW(helper)
 
 static const struct sl_helper_symbol symbols[] = {
 #include "helpers.def"
-	SYMBOL(sl_ctx_get_hash) SYMBOL(sl_ctx_set_queue_mapping) SYMBOL(sl_ctx_compute_hash)
-		SYMBOL(sl_clock_ns) SYMBOL(sl_clock_slow_ns){ "sl_clock", &sl_clock },
+	SYMBOL(sl_ctx_get_hash),
+	SYMBOL(sl_ctx_set_queue_mapping),
+	SYMBOL(sl_ctx_compute_hash),
+	SYMBOL(sl_clock_ns),
+	SYMBOL(sl_clock_slow_ns),
+	SYMBOL(sl_segments_len),
+	SYMBOL(sl_segments_read),
+	SYMBOL(sl_segments_write),
+	SYMBOL(sl_segments_pull),
+	{ "sl_clock", &sl_clock },
 };
 
 const struct sl_helper *sl_helper_by_id(uint32_t id)
@@ -56,6 +65,7 @@ static void start_once(void)
 {
 	sl_numa_start();
 	sl_hash_start();
+	sl_task_start();
 }
 
 int sl_helper_start(void)

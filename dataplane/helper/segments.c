@@ -74,3 +74,48 @@ bool sl_segments_write(const struct sl_ctx *ctx, uint32_t offset, const void *by
 	}
 	return true;
 }
+
+/* By moving the bytes down in their buffer where there is no room behind them. */
+bool sl_segments_tailroom(struct sl_ctx *ctx, uint32_t len)
+{
+	uint32_t meta_len = (uint32_t)(ctx->data - ctx->data_meta);
+	uint32_t have = (uint32_t)(ctx->data_end - ctx->data);
+	uint8_t *buf = ctx->mbuf->buf_addr;
+	ptrdiff_t shift;
+
+	if (ctx->data + len <= ctx->tail)
+		return true;
+	shift = ctx->data_meta - buf;
+	if (shift <= 0 || ctx->data - shift + len > ctx->tail)
+		return false;
+	memmove(buf, ctx->data_meta, meta_len + have);
+	ctx->data_meta -= shift;
+	ctx->data -= shift;
+	ctx->data_end -= shift;
+	ctx->mac_offset -= shift;
+	ctx->network_offset -= shift;
+	return true;
+}
+
+bool sl_segments_pull(struct sl_ctx *ctx, uint32_t len)
+{
+	uint32_t have = (uint32_t)(ctx->data_end - ctx->data);
+	struct rte_mbuf *mbuf = ctx->mbuf, *segment;
+
+	if (len <= have)
+		return true;
+	if (len > sl_segments_len(ctx) || !sl_segments_tailroom(ctx, len))
+		return false;
+	for (segment = mbuf->next; len > have; segment = segment->next) {
+		uint32_t part = sl_min(len - have, (uint32_t)segment->data_len);
+
+		memcpy(ctx->data_end, (uint8_t *)segment->buf_addr + segment->data_off, part);
+		/* An emptied segment stays in the chain: freeing it is the port's. */
+		segment->data_off += part;
+		segment->data_len -= part;
+		ctx->data_end += part;
+		mbuf->pkt_len -= part;
+		have += part;
+	}
+	return true;
+}

@@ -15,3 +15,12 @@ SL_ANY bool sl_segments_read(
 	const struct sl_ctx *ctx, uint32_t offset, void *ret_bytes, uint32_t len);
 SL_ANY bool sl_segments_write(
 	const struct sl_ctx *ctx, uint32_t offset, const void *bytes, uint32_t len);
+
+/*
+ * Makes the first `len` bytes lie in the first segment; 0: as they are. False when the packet is
+ * shorter or the segment's buffer too small, with nothing changed.
+ */
+SL_ANY bool sl_segments_pull(struct sl_ctx *ctx, uint32_t len);
+
+/* Makes room for a packet of `len` bytes in the first segment, which holds all of it so far. */
+SL_ANY bool sl_segments_tailroom(struct sl_ctx *ctx, uint32_t len);

@@ -5,3 +5,4 @@
 /* What sl_helper_start starts; each is called once. */
 SL_CONTROL void sl_numa_start(void);
 SL_CONTROL void sl_hash_start(void);
+SL_CONTROL void sl_task_start(void);

@@ -60,7 +60,7 @@ TEST(xdp_adjust_tail, clears_what_it_adds)
 	EXPECT_MEMEQ(packet.ctx.data + 64, zeros, 100);
 	EXPECT_EQ(*packet.ctx.data_end, 0xee);
 	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, (uint32_t)-151, 0, 0, 0), -EINVAL);
-	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, 2048, 0, 0, 0), -EINVAL);
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, sizeof(packet.buf), 0, 0, 0), -EINVAL);
 	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, (uint32_t)-150, 0, 0, 0), 0);
 	EXPECT_EQ(sl_bpf_xdp_get_buff_len(&packet.ctx, 0, 0, 0, 0, 0), 14);
 }

@@ -11,7 +11,7 @@ struct test_packet {
 	struct sl_run run;
 	struct rte_mbuf mbuf;
 	uint8_t spare[SL_HEADROOM_SPARE];
-	uint8_t buf[2048];
+	uint8_t buf[32768];
 };
 
 /* Before the data; half of it in buf. */
