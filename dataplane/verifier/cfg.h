@@ -16,7 +16,7 @@ struct sl_prog;
  *
  *	sl_cfg_new          an empty description of prog
  *	sl_cfg_find_funcs   functions; jumps stay inside theirs; each ends in exit or a jump
- *	  (func_info and line_info are checked here, by whoever does that)
+ *	  (func_info and line_info are checked here, or sl_cfg_check_returns)
  *	sl_cfg_check_insns  opcodes exist, ld_imm64 is whole; calls `resolve` for those of maps
  *	sl_cfg_walk         everything is reachable; prune and jump points
  *	sl_cfg_analyse      order, loops, live registers
@@ -71,6 +71,12 @@ SL_CONTROL int sl_cfg_new(const struct sl_prog *prog, struct sl_cfg **ret_cfg);
 SL_CONTROL void sl_cfg_free(struct sl_cfg *cfg);
 
 SL_CONTROL int sl_cfg_find_funcs(struct sl_cfg *cfg, struct sl_log *log);
+
+/*
+ * For a program without func_info: a function that is not the main one may not end abnormally, by
+ * LD_ABS or by a tail call, for nothing says that it returns an int then.
+ */
+SL_CONTROL int sl_cfg_check_returns(const struct sl_cfg *cfg, struct sl_log *log);
 
 /*
  * resolve(arg, index) is called for every ld_imm64 that names a map (src_reg BPF_PSEUDO_MAP_FD,

@@ -134,6 +134,7 @@ static void order_func(struct sl_cfg *cfg, uint32_t start, uint8_t *state, uint3
 	uint32_t depth = 0;
 
 	stack[depth++] = start;
+	state[start] = SEEN;
 	while (depth > 0) {
 		uint32_t index = stack[depth - 1], next[2];
 		unsigned n;

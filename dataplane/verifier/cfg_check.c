@@ -144,6 +144,8 @@ static const char *check_alu(const struct bpf_insn *insn)
 	return source_used || insn->off ? "BPF_ALU" : NULL;
 }
 
+static const char jump_fields[] = "BPF_JMP/JMP32";
+
 static const char *check_jump(const struct bpf_insn *insn)
 {
 	bool is32 = BPF_CLASS(insn->code) == BPF_JMP32;
@@ -162,9 +164,8 @@ static const char *check_jump(const struct bpf_insn *insn)
 	case SL_BPF_JCOND:
 		return NULL;
 	}
-	return (BPF_SRC(insn->code) == BPF_X ? insn->imm != 0 : insn->src_reg != 0)
-		       ? "BPF_JMP/JMP32"
-		       : NULL;
+	return (BPF_SRC(insn->code) == BPF_X ? insn->imm != 0 : insn->src_reg != 0) ? jump_fields
+										    : NULL;
 }
 
 static const char *check_reserved(const struct bpf_insn *insn)
@@ -262,18 +263,29 @@ static int check_immediate(struct sl_log *log, const struct bpf_insn *insn)
 	return 0;
 }
 
+static int refuse_address_space_cast(struct sl_log *log, const struct bpf_insn *insn)
+{
+	if (insn->imm == 1 || insn->imm == 1 << 16)
+		sl_vlog(log, "addr_space_cast insn can only be used in a program that has an "
+			     "associated arena\n");
+	else
+		sl_vlog(log, "addr_space_cast insn can only convert between address space 1 and "
+			     "0\n");
+	return -EINVAL;
+}
+
 int sl_insn_check(struct sl_log *log, const struct bpf_insn *insn)
 {
 	const char *what = check_reserved(insn);
 	int err = 0;
 
+	/* Comparisons look at this operand before anything else. */
+	if (insn->dst_reg >= MAX_BPF_REG && what == jump_fields)
+		return check_registers(log, insn);
+	if (insn->code == (BPF_ALU64 | BPF_MOV | BPF_X) && insn->off == SL_BPF_ADDR_SPACE_CAST)
+		return refuse_address_space_cast(log, insn);
 	if (what) {
 		sl_vlog(log, "%s uses reserved fields\n", what);
-		return -EINVAL;
-	}
-	if (insn->code == (BPF_ALU64 | BPF_MOV | BPF_X) && insn->off == SL_BPF_ADDR_SPACE_CAST) {
-		sl_vlog(log, "addr_space_cast insn can only be used in a program that has an "
-			     "associated arena\n");
 		return -EINVAL;
 	}
 	if (sl_insn_is_may_goto(insn) && (insn->src_reg || insn->dst_reg || insn->imm)) {

@@ -35,6 +35,7 @@ static const char *const jump_ops[16] = {
 	[BPF_JSLT >> 4] = "s<",
 	[BPF_JSGE >> 4] = "s>=",
 	[BPF_JSLE >> 4] = "s<=",
+	[SL_BPF_JCOND >> 4] = "(null)", /* of a kind that does not exist */
 };
 
 static const char *const sizes[4] = {
@@ -202,7 +203,7 @@ static void put_ld(struct sl_log *log, const struct sl_prog *prog, unsigned inde
 		sl_vlog(log, "(%02x) r0 = *(%s *)skb[r%d + %d]\n", insn->code, size_of(insn),
 			insn->src_reg, insn->imm);
 	else if (sl_insn_is_ld_imm64(insn))
-		sl_vlog(log, "(%02x) r%d = %#llx\n", insn->code, insn->dst_reg,
+		sl_vlog(log, "(%02x) r%d = 0x%llx\n", insn->code, insn->dst_reg,
 			(unsigned long long)imm64_of(prog, index));
 	else
 		sl_vlog(log, "BUG_ld_%02x\n", insn->code);
@@ -221,7 +222,11 @@ static void put_call(struct sl_log *log, const struct bpf_insn *insn)
 		return;
 	}
 	helper = insn->src_reg == 0 ? sl_helper_by_id((uint32_t)insn->imm) : NULL;
-	sl_vlog(log, "call %s#%d\n", helper ? helper->name : "unknown", insn->imm);
+	sl_vlog(log, "call %s#%d\n",
+		helper           ? helper->name
+		: insn->imm == 0 ? "bpf_unspec"
+				 : "unknown",
+		insn->imm);
 }
 
 static void put_jump(struct sl_log *log, const struct bpf_insn *insn)
@@ -238,7 +243,7 @@ static void put_jump(struct sl_log *log, const struct bpf_insn *insn)
 		sl_vlog(log, "gotol pc%+d\n", insn->imm);
 	else if (op == BPF_JA)
 		sl_vlog(log, "goto pc%+d\n", insn->off);
-	else if (op == SL_BPF_JCOND)
+	else if (op == SL_BPF_JCOND && insn->src_reg == 0)
 		sl_vlog(log, "may_goto pc%+d\n", insn->off);
 	else if (BPF_SRC(insn->code) == BPF_X)
 		sl_vlog(log, "if %c%d %s %c%d goto pc%+d\n", width, insn->dst_reg,

@@ -31,7 +31,7 @@ static void put_signed(struct sl_log *log, int64_t value)
 	if (reads_as_decimal(value))
 		sl_vlog(log, "%lld", (long long)value);
 	else
-		sl_vlog(log, "%#llx", (unsigned long long)value);
+		sl_vlog(log, "0x%llx", (unsigned long long)value);
 }
 
 static void put_unsigned(struct sl_log *log, uint64_t value)
@@ -39,7 +39,7 @@ static void put_unsigned(struct sl_log *log, uint64_t value)
 	if (value <= UINT16_MAX)
 		sl_vlog(log, "%llu", (unsigned long long)value);
 	else
-		sl_vlog(log, "%#llx", (unsigned long long)value);
+		sl_vlog(log, "0x%llx", (unsigned long long)value);
 }
 
 /* Hexadecimal numbers of the low half are printed without its sign extension. */
@@ -103,7 +103,7 @@ static void put_values(struct sl_log *log, const struct sl_reg *reg, const char 
 	}
 	put_ranges(log, reg, &separator);
 	if (!sl_tnum_is_unknown(reg->var_off))
-		sl_vlog(log, "%svar_off=(%#llx; %#llx)", separator,
+		sl_vlog(log, "%svar_off=(0x%llx; 0x%llx)", separator,
 			(unsigned long long)reg->var_off.value,
 			(unsigned long long)reg->var_off.mask);
 }
