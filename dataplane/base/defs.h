@@ -37,3 +37,13 @@
  * functions; they may call one another and plain libc-free C, nothing else.
  */
 #define SL_FAST __attribute__((used))
+
+/*
+ * Such a function whose size says nothing about what is left of it when the descriptor is constant:
+ * inlined whatever the inliner thinks. (gcc, which only builds it natively, would warn.)
+ */
+#ifdef __clang__
+#define SL_FAST_INLINE __attribute__((used, always_inline))
+#else
+#define SL_FAST_INLINE SL_FAST
+#endif

@@ -5,7 +5,7 @@
 #include "type.h"
 #include "value_copy.h"
 
-SL_FAST
+SL_FAST_INLINE
 void *sl_array_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
 {
 	uint32_t index = sl_array_index(key);
@@ -24,7 +24,7 @@ static inline long check_update(const struct sl_map_desc *desc, uint32_t index, 
 	return sl_unlikely(flags == BPF_NOEXIST) ? -EEXIST : 0;
 }
 
-SL_FAST
+SL_FAST_INLINE
 long sl_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key,
 	const void *value, uint64_t flags)
 {
@@ -39,7 +39,7 @@ long sl_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx, c
 }
 
 /* Of both kinds of array. */
-SL_FAST
+SL_FAST_INLINE
 long sl_array_delete(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
 {
 	return -EINVAL;
@@ -54,7 +54,7 @@ static inline void *percpu_value(
 	       (uint64_t)index * desc->value_stride;
 }
 
-SL_FAST
+SL_FAST_INLINE
 void *sl_percpu_array_lookup(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
 {
@@ -63,7 +63,7 @@ void *sl_percpu_array_lookup(
 	return sl_likely(index < desc->max_entries) ? percpu_value(desc, ctx, index) : NULL;
 }
 
-SL_FAST
+SL_FAST_INLINE
 long sl_percpu_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
 	const void *key, const void *value, uint64_t flags)
 {

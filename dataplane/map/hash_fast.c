@@ -4,9 +4,10 @@
 
 /*
  * Wait-free: one load for the bucket, one cache line per element on the way. An element that is
- * marked is not in the map any more, but what follows it still is (hash.c).
+ * marked is not in the map any more, but what follows it still is (hash_table.c).
  */
-static inline struct sl_hash_elem *find(const struct sl_hash_desc *hash, const void *key)
+static inline __attribute__((always_inline)) struct sl_hash_elem *find(
+	const struct sl_hash_desc *hash, const void *key)
 {
 	uint32_t key_size = hash->map.key_size;
 	const uint64_t *bucket =
@@ -17,7 +18,7 @@ static inline struct sl_hash_elem *find(const struct sl_hash_desc *hash, const v
 	while (e) {
 		uint64_t next = __atomic_load_n(&e->next, __ATOMIC_ACQUIRE);
 
-		if (sl_likely(memcmp(e->key, key, key_size) == 0) &&
+		if (sl_likely(sl_hash_key_equal(e->key, key, key_size)) &&
 			sl_likely(!(next & SL_HASH_MARK)))
 			break;
 		e = (struct sl_hash_elem *)(next & ~SL_HASH_MARK);
@@ -25,7 +26,7 @@ static inline struct sl_hash_elem *find(const struct sl_hash_desc *hash, const v
 	return e;
 }
 
-SL_FAST
+SL_FAST_INLINE
 void *sl_hash_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
 {
 	const struct sl_hash_desc *hash = (const struct sl_hash_desc *)desc;
@@ -34,7 +35,7 @@ void *sl_hash_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, c
 	return sl_likely(e != NULL) ? (uint8_t *)e + hash->value_offset : NULL;
 }
 
-SL_FAST
+SL_FAST_INLINE
 void *sl_percpu_hash_lookup(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
 {

@@ -54,3 +54,23 @@ static inline uint64_t sl_hash_key(const void *key, uint32_t len, const uint64_t
 		return sl_hash_mix(sl_hash_read8(p) ^ seed[0], sl_hash_read8(p + len - 8) ^ h);
 	return sl_hash_mix(sl_hash_read_short(p, len) ^ seed[0], h);
 }
+
+/*
+ * Up to 32 bytes without a loop and by the same loads as the hash: a key that the program has just
+ * put together then stays in registers, where memcmp would send it through memory.
+ */
+static inline bool sl_hash_key_equal(const uint8_t *a, const uint8_t *b, uint32_t len)
+{
+	uint64_t differ;
+
+	if (len <= 8)
+		return sl_hash_read_short(a, len) == sl_hash_read_short(b, len);
+	if (len > 32)
+		return memcmp(a, b, len) == 0;
+	differ = (sl_hash_read8(a) ^ sl_hash_read8(b)) |
+		 (sl_hash_read8(a + len - 8) ^ sl_hash_read8(b + len - 8));
+	if (len > 16)
+		differ |= (sl_hash_read8(a + 8) ^ sl_hash_read8(b + 8)) |
+			  (sl_hash_read8(a + len - 16) ^ sl_hash_read8(b + len - 16));
+	return differ == 0;
+}

@@ -207,7 +207,7 @@ struct sl_hash_elem *sl_hash_find(const struct sl_hash *h, const void *key)
 		struct sl_hash_elem *e = (struct sl_hash_elem *)(link & ~SL_HASH_MARK);
 
 		link = __atomic_load_n(&e->next, __ATOMIC_ACQUIRE);
-		if (!(link & SL_HASH_MARK) && memcmp(e->key, key, h->map.desc.key_size) == 0)
+		if (!(link & SL_HASH_MARK) && sl_hash_key_equal(e->key, key, h->map.desc.key_size))
 			return e;
 	}
 	return NULL;
@@ -237,7 +237,7 @@ static void seek(
 			}
 			continue;
 		}
-		if (memcmp(e->key, key, key_size) == 0) {
+		if (sl_hash_key_equal(e->key, key, key_size)) {
 			*ret_place = (struct place){ link, e, next };
 			return;
 		}

@@ -2,7 +2,7 @@
 
 #include "rcu.h"
 
-SL_FAST
+SL_FAST_INLINE
 struct sl_perf_event *sl_perf_event_array_slot(const struct sl_map_desc *desc, uint32_t index)
 {
 	const struct sl_perf_event_array_desc *array =

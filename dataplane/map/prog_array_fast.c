@@ -2,7 +2,7 @@
 
 #include "rcu.h"
 
-SL_FAST
+SL_FAST_INLINE
 sl_prog_fn sl_prog_array_slot(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, uint64_t index)
 {
