@@ -151,7 +151,7 @@ static int hash_next_key(struct sl_map *map, const void *key, void *ret_next)
 		next = first_from(h, __atomic_load_n(&e->next, __ATOMIC_ACQUIRE), key);
 		bucket = sl_hash_bucket(d, key) + 1;
 	}
-	for (; !next && bucket <= d->mask; bucket++)
+	for (; !next && bucket < d->bucket_count; bucket++)
 		next = first_from(h, __atomic_load_n(&d->buckets[bucket], __ATOMIC_ACQUIRE), NULL);
 	if (!next)
 		return -ENOENT;
@@ -225,9 +225,9 @@ static int hash_sys_lookup_batch(struct sl_map *map, uint32_t *position, void *k
 	bool fits = true;
 
 	*count = 0;
-	if (bucket > d->mask)
+	if (bucket >= d->bucket_count)
 		return -ENOENT;
-	while (bucket <= d->mask) {
+	while (bucket < d->bucket_count) {
 		if (delete_too) {
 			fits = batch_take(h, control_begin(h), &b, bucket);
 			control_end(h);

@@ -16,8 +16,9 @@ struct sl_hash_elem {
 struct sl_hash_desc {
 	struct sl_map_desc map; /* map.data: the elements */
 	uint64_t *buckets; /* address of the first element each */
-	uint64_t mask; /* number of buckets - 1 */
-	uint64_t seed[2];
+	uint32_t shift; /* a key's bucket is the highest bits of its hash: 64 - log2(buckets) */
+	uint32_t bucket_count; /* a power of two, at least 2 */
+	uint64_t seed[3]; /* the last one odd */
 	uint32_t value_offset; /* HASH: of the value in its element */
 	uint32_t elem_stride; /* bytes from one element to the next */
 	/* PERCPU_HASH: the values, one array per CPU, by the element's number. */

@@ -11,7 +11,7 @@ static inline __attribute__((always_inline)) struct sl_hash_elem *find(
 {
 	uint32_t key_size = hash->map.key_size;
 	const uint64_t *bucket =
-		&hash->buckets[sl_hash_key(key, key_size, hash->seed) & hash->mask];
+		&hash->buckets[sl_hash_key(key, key_size, hash->seed) >> hash->shift];
 	/* Pairs with the release that published the element. */
 	struct sl_hash_elem *e = (struct sl_hash_elem *)__atomic_load_n(bucket, __ATOMIC_ACQUIRE);
 

@@ -68,13 +68,14 @@ static uint32_t elem_stride(uint64_t size)
 
 static void fill_seed(struct sl_hash_desc *d)
 {
-	static const uint64_t zero_seed[2] = { 0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9 };
+	static const uint64_t zero_seed[SL_HASH_SEEDS] = { 0xbf58476d1ce4e5b9, 0x94d049bb133111eb,
+		0x9e3779b97f4a7c15 };
 
 	memcpy(d->seed, zero_seed, sizeof(d->seed));
 	if (!(d->map.flags & BPF_F_ZERO_SEED) &&
 		getrandom(d->seed, sizeof(d->seed), GRND_NONBLOCK) < 0)
-		d->seed[0] ^= (uintptr_t)d;
-	d->seed[1] |= 1;
+		d->seed[2] ^= (uintptr_t)d;
+	d->seed[2] |= 1;
 }
 
 /* Buckets first, then elements, in one area. */
@@ -82,13 +83,17 @@ static int alloc_elems(struct sl_hash *h, uint64_t total)
 {
 	struct sl_hash_desc *d = sl_hash_desc_of(h);
 	bool prealloc = !(d->map.flags & BPF_F_NO_PREALLOC);
-	uint64_t buckets = 1, bucket_bytes;
+	uint64_t bucket_bytes;
 	uint8_t *area;
 
-	while (buckets < 2ull * d->map.max_entries)
-		buckets *= 2;
-	d->mask = buckets - 1;
-	bucket_bytes = sl_round_up(buckets * sizeof(uint64_t), (uint64_t)SL_CACHE_LINE);
+	d->shift = 63;
+	d->bucket_count = 2;
+	while (d->bucket_count < 2ull * d->map.max_entries) {
+		d->bucket_count *= 2;
+		d->shift--;
+	}
+	bucket_bytes =
+		sl_round_up((uint64_t)d->bucket_count * sizeof(uint64_t), (uint64_t)SL_CACHE_LINE);
 	h->area_bytes = bucket_bytes + total * d->elem_stride;
 	area = sl_area_new(h->area_bytes,
 		prealloc ? bucket_bytes + (uint64_t)d->map.max_entries * d->elem_stride : 0);
@@ -168,7 +173,7 @@ void sl_hash_table_free(struct sl_map *map)
 
 uint64_t sl_hash_bucket(const struct sl_hash_desc *desc, const void *key)
 {
-	return sl_hash_key(key, desc->map.key_size, desc->seed) & desc->mask;
+	return sl_hash_key(key, desc->map.key_size, desc->seed) >> desc->shift;
 }
 
 static uint64_t *bucket_of(const struct sl_hash *h, const void *key)

@@ -29,6 +29,14 @@ static void map_unlink(struct sl_object *obj)
 	map->btf = NULL;
 }
 
+static void map_user_release(struct sl_object *obj)
+{
+	struct sl_map *map = sl_map_of(obj);
+
+	if (map->ops->user_release)
+		map->ops->user_release(map);
+}
+
 static void map_release(struct sl_object *obj)
 {
 	struct sl_map *map = sl_map_of(obj);
@@ -37,6 +45,7 @@ static void map_release(struct sl_object *obj)
 }
 
 static const struct sl_object_ops map_object_ops = {
+	.user_release = map_user_release,
 	.unlink = map_unlink,
 	.release = map_release,
 };
