@@ -50,7 +50,7 @@ int sl_codegen_target(LLVMTargetMachineRef *ret_target)
  * for loops, which are half of the time.
  */
 #define INSTCOMBINE "instcombine<no-verify-fixpoint>"
-#define FIRST "function<eager-inv>(sroa,early-cse,simplifycfg," INSTCOMBINE "),"
+#define FIRST "function<eager-inv>(lower-expect,sroa,early-cse,simplifycfg," INSTCOMBINE "),"
 #define INLINE \
 	"cgscc(inline,function<eager-inv>(sroa,early-cse<memssa>," INSTCOMBINE ",simplifycfg)),"
 #define REST                                                                               \

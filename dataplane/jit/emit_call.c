@@ -105,7 +105,7 @@ static bool emit_map_operation(struct sl_emitter *e, const struct sl_call_fact *
 	uint32_t index = 0;
 	const struct sl_map *map = known_map(e, &call->args[0], &index);
 	LLVMTypeRef params[] = { e->ptr, e->ptr, e->ptr, e->ptr, e->i64 }, type;
-	LLVMValueRef args[5] = { NULL }, result;
+	LLVMValueRef args[5] = { NULL }, fn, result;
 	const char *symbol = NULL;
 	const void *address = NULL;
 	unsigned count = 3;
@@ -124,7 +124,7 @@ static bool emit_map_operation(struct sl_emitter *e, const struct sl_call_fact *
 	default:
 		break;
 	}
-	if (!symbol)
+	if (!address)
 		return false;
 	args[0] = map_desc(e, index);
 	args[1] = e->ctx;
@@ -135,8 +135,9 @@ static bool emit_map_operation(struct sl_emitter *e, const struct sl_call_fact *
 	}
 	type = LLVMFunctionType(
 		call->helper->map_op == SL_MAP_OP_LOOKUP ? e->ptr : e->i64, params, count, false);
-	result = LLVMBuildCall2(
-		e->builder, type, sl_emit_declare(e, symbol, type, address), args, count, "");
+	fn = symbol ? sl_emit_declare(e, symbol, type, address)
+		    : LLVMConstIntToPtr(sl_emit_const(e, (uintptr_t)address), e->ptr);
+	result = LLVMBuildCall2(e->builder, type, fn, args, count, "");
 	if (call->helper->map_op == SL_MAP_OP_LOOKUP)
 		result = LLVMBuildPtrToInt(e->builder, result, e->i64, "");
 	sl_emit_set(e, BPF_REG_0, result);
