@@ -60,7 +60,7 @@ int sl_codegen_target(LLVMTargetMachineRef *ret_target)
 	"loop-mssa(loop-rotate,licm)," INSTCOMBINE ",loop(indvars,loop-idiom,loop-deletion," \
 	"loop-unroll-full),sroa,"
 #define VALUES "gvn," INSTCOMBINE ",dse,"
-#define VECTORS "loop-vectorize,slp-vectorizer,vector-combine,loop-unroll<O2>,"
+#define VECTORS "loop-vectorize,"
 #define LAST INSTCOMBINE ",simplifycfg<switch-to-lookup;sink-common-insts>)"
 
 static const char straight_pipeline[] = FIRST INLINE REST VALUES LAST;

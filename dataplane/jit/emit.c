@@ -9,6 +9,8 @@
 #include "logging.h"
 #include "prog.h"
 
+#define MAX_FRAME 512 /* bytes: MAX_BPF_STACK */
+
 LLVMValueRef sl_emit_const(struct sl_emitter *e, uint64_t value)
 {
 	return LLVMConstInt(e->i64, value, false);
@@ -171,6 +173,34 @@ static void emit_body(struct sl_emitter *e)
 		LLVMBuildRet(e->builder, sl_emit_const(e, 0));
 }
 
+static uint32_t deepest(const struct sl_reg_fact *fact, int64_t off, uint32_t depth)
+{
+	int64_t at = fact->off + off;
+
+	if (fact->kind != SL_MEM_STACK || !fact->own_frame || !fact->const_off)
+		return depth;
+	return at < -(int64_t)depth && at >= -MAX_FRAME ? (uint32_t)-at : depth;
+}
+
+/* Whatever is addressed must be in the frame: a slot outside it would be someone else's memory. */
+static uint32_t frame_bytes(const struct sl_emitter *e)
+{
+	uint32_t depth = e->func->stack_bytes;
+
+	for (uint32_t pc = e->func->start; pc < e->func->end; pc++) {
+		const struct sl_insn_fact *fact = &e->facts->insns[pc];
+		const struct sl_call_fact *call;
+
+		depth = deepest(&fact->base, e->prog->insns[pc].off, depth);
+		if (fact->call >= e->facts->call_count)
+			continue;
+		call = &e->facts->calls[fact->call];
+		for (unsigned i = 0; i < sl_array_size(call->args); i++)
+			depth = deepest(&call->args[i], 0, depth);
+	}
+	return sl_round_up(depth, 16u);
+}
+
 static void emit_frame(struct sl_emitter *e)
 {
 	LLVMBuilderRef b = e->builder;
@@ -178,7 +208,7 @@ static void emit_frame(struct sl_emitter *e)
 	LLVMValueRef at, end;
 
 	e->stack = NULL;
-	e->stack_bytes = sl_round_up(e->func->stack_bytes, 16);
+	e->stack_bytes = frame_bytes(e);
 	if (!e->stack_bytes) {
 		sl_emit_set(e, BPF_REG_10, sl_emit_const(e, 0));
 		return;
