@@ -189,12 +189,39 @@ static void store_field(struct sl_emitter *e, LLVMValueRef value)
 	sl_emit_ctx_store(e, field->impl_offset + delta, value);
 }
 
+/*
+ * What a load reads from a map that nobody can write any more, such as .rodata; NULL when it is not
+ * one. The verifier has checked that [off, off + bits / 8) is inside the only value.
+ */
+static LLVMValueRef load_constant(struct sl_emitter *e, unsigned bits)
+{
+	const struct sl_reg_fact *base = &e->fact->base;
+	const struct sl_map *map;
+	uint64_t address, value = 0;
+
+	if (base->kind != SL_MEM_MAP_VALUE || !base->const_off ||
+		base->map >= e->prog->used_map_count)
+		return NULL;
+	map = e->prog->used_maps[base->map];
+	if (!(map->desc.flags & BPF_F_RDONLY_PROG) || !map->frozen || map->desc.max_entries != 1 ||
+		!map->ops->direct_value || base->off + e->insn->off < 0 ||
+		base->off + e->insn->off + bits / 8 > map->desc.value_size ||
+		map->ops->direct_value(map, 0, &address))
+		return NULL;
+	memcpy(&value, (const uint8_t *)(uintptr_t)address + base->off + e->insn->off, bits / 8);
+	return sl_emit_int(e, bits, value);
+}
+
 static LLVMValueRef load_any(struct sl_emitter *e)
 {
 	const struct sl_reg_fact *base = &e->fact->base;
+	LLVMValueRef constant;
 
 	if (e->fact->field)
 		return load_field(e, e->row->bits);
+	constant = load_constant(e, e->row->bits);
+	if (constant)
+		return constant;
 	return load(e, sl_emit_address(e, e->insn->src_reg, base, e->insn->off), e->row->bits,
 		base->kind);
 }

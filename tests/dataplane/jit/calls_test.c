@@ -140,6 +140,50 @@ TEST(jit_calls, update_of_a_known_map)
 	EXPECT_EQ(values[6], 77u);
 }
 
+static int direct_value(const struct sl_map *map, uint32_t offset, uint64_t *ret_address)
+{
+	*ret_address = (uintptr_t)map->desc.data + offset;
+	return 0;
+}
+
+/* Compiled while the value is 7; a frozen one cannot become 8, so nothing is loaded. */
+TEST(jit_calls, read_only_data_is_constant)
+{
+	static struct jit_fixture fx;
+	static const struct sl_map_ops ops = { .name = "array", .direct_value = direct_value };
+	static uint64_t value;
+	struct sl_map rodata = {
+		.ops = &ops,
+		.frozen = true,
+		.desc = { .value_size = 8,
+			.max_entries = 1,
+			.flags = BPF_F_RDONLY_PROG,
+			.data = &value },
+	};
+	struct sl_map *maps[] = { &rodata };
+	const struct bpf_insn insns[] = {
+		INSN(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_VALUE, 0, 0),
+		INSN(0, 0, 0, 0, 0),
+		LDX(BPF_H, 0, 1, 2),
+		EXIT,
+	};
+
+	for (unsigned frozen = 0; frozen < 2; frozen++) {
+		rodata.frozen = frozen;
+		value = 7 << 16;
+		jit_fixture_init(&fx, insns, sl_array_size(insns));
+		fx.prog.used_maps = maps;
+		fx.prog.used_map_count = 1;
+		fx.insn_facts[0].imm = (uintptr_t)&value;
+		fx.insn_facts[2].base =
+			(struct sl_reg_fact){ .kind = SL_MEM_MAP_VALUE, .const_off = true };
+		ASSERT_EQ(sl_jit_compile(&fx.prog), 0);
+		value = 8 << 16;
+		EXPECT_EQ(fx.prog.code->run(&fx.ctx, SL_TAIL_CALLS), frozen ? 7u : 8u);
+		sl_jit_free(fx.prog.code);
+	}
+}
+
 static uint64_t native_sum(
 	struct sl_ctx *ctx, uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uint64_t r5)
 {

@@ -1,5 +1,6 @@
 #include "fixture.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <rte_mbuf.h>
 #include <stdlib.h>
@@ -159,6 +160,54 @@ TEST(jit_entries, repeat_runs_as_often_as_told)
 	EXPECT_TRUE((const char *)fx.prog.code->run >= (const char *)fx.prog.code->text);
 	EXPECT_GT(fx.prog.code->text_len_bytes, 0u);
 	sl_jit_free(fx.prog.code);
+}
+
+/* What the verifier did not reach is not compiled, whatever it is. */
+TEST(jit_entries, unreached_instructions_are_left_out)
+{
+	static struct jit_fixture fx;
+	const struct bpf_insn insns[] = {
+		JMP_K(BPF_JEQ, 1, 0, 1),
+		JMP_K(BPF_JNE, 1, 0, 2),
+		INSN(0xff, 0, 0, 0, 0),
+		INSN(0xff, 0, 0, 0, 0),
+		MOV_K(0, 9),
+		EXIT,
+	};
+
+	jit_fixture_init(&fx, insns, sl_array_size(insns));
+	EXPECT_EQ(sl_jit_compile(&fx.prog), -EIO);
+	fx.insn_facts[0].flags = SL_INSN_SEEN | SL_INSN_NOT_TAKEN;
+	fx.insn_facts[1].flags = SL_INSN_SEEN | SL_INSN_TAKEN;
+	fx.insn_facts[2].flags = fx.insn_facts[3].flags = 0;
+	EXPECT_EQ(jit_fixture_run(&fx), 9u);
+}
+
+/* A loop that only may_goto ends. */
+TEST(jit_entries, may_goto_ends_a_loop)
+{
+	static struct jit_fixture fx;
+	const struct bpf_insn insns[] = {
+		MOV_K(0, 0),
+		INSN(BPF_JMP | 0xe0, 0, 0, 2, 0),
+		ALU_K(BPF_ADD, 0, 1),
+		INSN(BPF_JMP | BPF_JA, 0, 0, -3, 0),
+		EXIT,
+	};
+
+	jit_fixture_init(&fx, insns, sl_array_size(insns));
+	EXPECT_EQ(jit_fixture_run(&fx), 8u * 1024 * 1024);
+}
+
+/* A slot that was never written reads as zero where the facts say that it may be read. */
+TEST(jit_entries, uninitialised_stack_is_zero)
+{
+	static struct jit_fixture fx;
+	const struct bpf_insn insns[] = { LDX(BPF_DW, 0, 10, -64), EXIT };
+
+	jit_fixture_init(&fx, insns, sl_array_size(insns));
+	fx.funcs[0].stack_uninit_read = true;
+	EXPECT_EQ(jit_fixture_run(&fx), 0u);
 }
 
 /* Offset, size, what LD_ABS loads from a packet of bytes 0, 1, 2, ...; -1 for "ends with 0". */
