@@ -40,6 +40,11 @@ static void keep_code(struct sl_code *code)
 {
 }
 
+__attribute__((constructor)) static void set_hooks(void)
+{
+	sl_prog_set_free_hooks(NULL, keep_code, NULL);
+}
+
 static int prog_new(
 	unsigned number, enum bpf_prog_type type, enum bpf_attach_type attach, uint32_t flags)
 {
@@ -50,7 +55,6 @@ static int prog_new(
 	struct sl_prog *prog;
 	int fd;
 
-	sl_prog_set_free_hooks(NULL, keep_code, NULL);
 	if (sl_prog_new(insns, 2, &prog) != 0)
 		return -1;
 	codes[number].run = (sl_prog_fn)((uintptr_t)code_of + number);
