@@ -472,7 +472,7 @@ static int new_shared(struct sl_object *obj, int memfd, int access, struct entry
 int sl_fd_new(struct sl_object *obj, int memfd, int access)
 {
 	struct entry *dead = NULL;
-	int fd, err;
+	int fd = -1, err;
 
 	pthread_once(&once, init);
 	pthread_mutex_lock(&lock);
