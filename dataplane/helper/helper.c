@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "ctx_symbols.h"
+#include "nofault.h"
 #include "row.h"
 #include "segments.h"
 #include "start.h"
@@ -61,17 +62,23 @@ const struct sl_helper_symbol *sl_helper_symbols(unsigned *ret_count)
 	return symbols;
 }
 
+static int start_result;
+
 static void start_once(void)
 {
 	sl_numa_start();
 	sl_hash_start();
 	sl_task_start();
+	sl_nofault_start();
+	start_result = sl_trace_start();
 }
 
 int sl_helper_start(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	int ret;
 
 	pthread_once(&once, start_once);
-	return sl_clock_start();
+	ret = sl_clock_start();
+	return ret != 0 ? ret : start_result;
 }
