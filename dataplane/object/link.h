@@ -42,3 +42,8 @@ SL_CONTROL int sl_link_detach(struct sl_link *link);
 
 /* The attached program with a reference, NULL after detach. */
 SL_CONTROL struct sl_prog *sl_link_get_prog(struct sl_link *link);
+
+static inline struct sl_link *sl_link_of(struct sl_object *obj)
+{
+	return sl_container_of(obj, struct sl_link, obj);
+}

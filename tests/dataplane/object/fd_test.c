@@ -65,7 +65,8 @@ static bool is_alive(int fd)
 
 TEST(fd, names_its_object)
 {
-	static const char *const names[] = { "bpf-map", "bpf-prog", "btf", "bpf_link" };
+	static const char *const names[] = { "bpf-map", "bpf-prog", "btf", "bpf_link",
+		"bpf-stats" };
 	struct sl_object *obj;
 	char path[64], link[64];
 	ssize_t len;

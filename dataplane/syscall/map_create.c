@@ -1,0 +1,114 @@
+#include <bpf/btf.h>
+#include <errno.h>
+#include <fcntl.h>
+
+#include "btf.h"
+#include "command.h"
+#include "fd.h"
+#include "map.h"
+#include "map_element.h"
+
+/* BPF_F_TOKEN_FD, newer than Debian 12's header. */
+#define F_TOKEN_FD (1U << 16)
+
+/* Size of a BTF type, behind typedefs and qualifiers; -EINVAL for what has none. */
+static int64_t btf_size(const struct sl_btf *btf, uint32_t id)
+{
+	if (id == 0 || id >= btf__type_cnt(btf->btf))
+		return -EINVAL;
+	return btf__resolve_size(btf->btf, id);
+}
+
+/* The types of key and value, where the caller names them, have the sizes of key and value. */
+static int attach_btf(struct sl_map *map, const union bpf_attr *attr)
+{
+	struct sl_object *obj;
+	struct sl_btf *btf;
+	int err;
+
+	err = sl_fd_get(attr->btf_fd, SL_OBJECT_BTF, &obj);
+	if (err)
+		return err;
+	btf = sl_btf_of(obj);
+	if ((attr->btf_key_type_id && btf_size(btf, attr->btf_key_type_id) != map->desc.key_size) ||
+		btf_size(btf, attr->btf_value_type_id) != map->desc.value_size) {
+		sl_object_unref(obj);
+		return -EINVAL;
+	}
+	map->btf = btf;
+	map->btf_key_type_id = attr->btf_key_type_id;
+	map->btf_value_type_id = attr->btf_value_type_id;
+	return 0;
+}
+
+static int check(const union bpf_attr *attr)
+{
+	int access = sl_access_of_flags(attr->map_flags);
+
+	if (attr->btf_vmlinux_value_type_id)
+		return -EINVAL;
+	if (attr->btf_key_type_id && !attr->btf_value_type_id)
+		return -EINVAL;
+	if (attr->map_type != BPF_MAP_TYPE_BLOOM_FILTER && attr->map_extra)
+		return -EINVAL;
+	if (access < 0)
+		return access;
+	/* Tokens delegate what the kernel owns; there are none here. */
+	if (attr->map_flags & F_TOKEN_FD)
+		return fcntl(sl_attr_u32(attr, SL_ATTR_MAP_TOKEN_FD), F_GETFD) < 0 ? -EBADF
+										   : -EINVAL;
+	return 0;
+}
+
+int sl_cmd_map_create(const struct sl_call *call)
+{
+	const union bpf_attr *attr = call->attr;
+	struct sl_map *map;
+	int err;
+
+	err = check(attr);
+	if (err)
+		return err;
+	err = sl_map_new(attr, &map);
+	if (err)
+		return err;
+	err = sl_name_check(attr->map_name);
+	if (!err && attr->map_ifindex)
+		err = -EINVAL;
+	if (!err && (attr->btf_key_type_id || attr->btf_value_type_id))
+		err = attach_btf(map, attr);
+	if (!err)
+		err = sl_object_publish(&map->obj);
+	if (err) {
+		sl_map_unref(map);
+		return err;
+	}
+	return sl_fd_give(&map->obj, sl_access_of_flags(attr->map_flags));
+}
+
+int sl_cmd_map_freeze(const struct sl_call *call)
+{
+	struct sl_object *obj;
+	struct sl_map *map;
+	int access, memfd, err;
+	bool frozen = false;
+
+	err = sl_fd_get_any(call->attr->map_fd, &obj, &access);
+	if (err)
+		return err;
+	if (obj->type != SL_OBJECT_MAP) {
+		sl_object_unref(obj);
+		return -EINVAL;
+	}
+	map = sl_map_of(obj);
+	memfd = map->ops->mmap_fd ? map->ops->mmap_fd(map) : -1;
+	if (access == O_RDONLY)
+		err = -EPERM;
+	else if (!__atomic_compare_exchange_n(
+			 &map->frozen, &frozen, true, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		err = -EBUSY;
+	else if (memfd >= 0) /* who maps the values from now on may only read them */
+		fcntl(memfd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+	sl_object_unref(obj);
+	return err;
+}

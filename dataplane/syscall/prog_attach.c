@@ -1,0 +1,100 @@
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "command.h"
+#include "map.h"
+#include "prog.h"
+
+/* A program's list of maps grows under this lock once the program is visible. */
+static pthread_mutex_t maps_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* With the lock held. */
+static int add_map(struct sl_prog *prog, struct sl_map *map)
+{
+	struct sl_map **maps;
+
+	for (uint32_t i = 0; i < prog->used_map_count; i++) {
+		if (prog->used_maps[i] == map)
+			return 0;
+	}
+	maps = realloc(prog->used_maps, (prog->used_map_count + 1) * sizeof(struct sl_map *));
+	if (!maps)
+		return -ENOMEM;
+	prog->used_maps = maps;
+	maps[prog->used_map_count++] = sl_map_ref(map);
+	return 0;
+}
+
+int sl_prog_bind_map(struct sl_prog *prog, struct sl_map *map)
+{
+	int err;
+
+	pthread_mutex_lock(&maps_lock);
+	err = add_map(prog, map);
+	pthread_mutex_unlock(&maps_lock);
+	return err;
+}
+
+int sl_prog_map_ids(struct sl_prog *prog, uint32_t **ret_ids, uint32_t *ret_count)
+{
+	uint32_t *ids;
+
+	pthread_mutex_lock(&maps_lock);
+	ids = malloc(sl_max(prog->used_map_count, 1u) * sizeof(*ids));
+	for (uint32_t i = 0; ids && i < prog->used_map_count; i++)
+		ids[i] = prog->used_maps[i]->obj.id;
+	*ret_count = prog->used_map_count;
+	pthread_mutex_unlock(&maps_lock);
+	*ret_ids = ids;
+	return ids ? 0 : -ENOMEM;
+}
+
+int sl_cmd_prog_bind_map(const struct sl_call *call)
+{
+	const union bpf_attr *attr = call->attr;
+	struct sl_prog *prog;
+	struct sl_map *map;
+	int err;
+
+	if (attr->prog_bind_map.flags)
+		return -EINVAL;
+	err = sl_prog_get_by_fd(attr->prog_bind_map.prog_fd, &prog);
+	if (err)
+		return err;
+	err = sl_map_get_by_fd(attr->prog_bind_map.map_fd, &map);
+	if (!err) {
+		err = sl_prog_bind_map(prog, map);
+		sl_map_unref(map);
+	}
+	sl_object_unref(&prog->obj);
+	return err;
+}
+
+/*
+ * PROG_ATTACH, _DETACH and _QUERY serve hooks that are not there (cgroups, sockets); packet hooks
+ * are attached to by links and by netlink. So what remains is the order in which the kernel refuses.
+ */
+int sl_cmd_prog_attach(const struct sl_call *call)
+{
+	struct sl_prog *prog;
+	int err;
+
+	if (call->attr->attach_type != BPF_XDP)
+		return -EINVAL;
+	err = sl_prog_get_by_fd(call->attr->attach_bpf_fd, &prog);
+	if (err)
+		return err;
+	sl_object_unref(&prog->obj);
+	return -EINVAL;
+}
+
+int sl_cmd_prog_detach(const struct sl_call *call)
+{
+	return -EINVAL;
+}
+
+int sl_cmd_prog_query(const struct sl_call *call)
+{
+	return -EINVAL;
+}

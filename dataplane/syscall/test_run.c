@@ -1,0 +1,182 @@
+#include "test_run.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <rte_mbuf_core.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "command.h"
+#include "context.h"
+#include "cpu.h"
+#include "packet.h"
+#include "perf.h"
+#include "prog.h"
+#include "prog_type.h"
+#include "user.h"
+
+/*
+ * BPF_PROG_TEST_RUN as the kernel does it: one packet in our memory, the program `repeat` times on
+ * it (what one run changes the next one finds), then packet, context and times back. What the
+ * kinds of context differ in is in test_xdp.c and test_skb.c.
+ */
+
+/* Between two quiescent states. */
+enum { REPEAT_CHUNK = 1 << 16 };
+
+int sl_test_packet_init(struct sl_test_packet *packet, const struct sl_call *call,
+	uint32_t headroom_bytes, uint32_t tailroom_bytes)
+{
+	uint32_t len = call->attr->test.data_size_in;
+	size_t size = (size_t)headroom_bytes + len + tailroom_bytes;
+	struct rte_mbuf *m = &packet->mbuf;
+
+	memset(m, 0, sizeof(*m));
+	packet->buffer = calloc(1, size);
+	if (!packet->buffer)
+		return -ENOMEM;
+	/* sl_packet_begin finds more headroom right before an mbuf's buffer: here it is. */
+	m->buf_addr = packet->buffer + SL_HEADROOM_SPARE;
+	m->buf_len = size - SL_HEADROOM_SPARE;
+	m->data_off = headroom_bytes - SL_HEADROOM_SPARE;
+	m->data_len = len;
+	m->pkt_len = len;
+	m->nb_segs = 1;
+	m->refcnt = 1;
+	return sl_user_read(packet->buffer + headroom_bytes, call->attr->test.data_in, len);
+}
+
+int sl_test_read_ctx(const struct sl_call *call, void *ctx, size_t size)
+{
+	const union bpf_attr *attr = call->attr;
+
+	memset(ctx, 0, size);
+	if (!attr->test.ctx_in)
+		return 0;
+	return sl_user_read_struct(ctx, size, attr->test.ctx_in, attr->test.ctx_size_in);
+}
+
+bool sl_test_all_zero(const void *start, size_t from, size_t to)
+{
+	const uint8_t *bytes = start;
+
+	for (size_t i = from; i < to; i++) {
+		if (bytes[i])
+			return false;
+	}
+	return true;
+}
+
+/* As much as fits; -ENOSPC when that is not all. `room` 0 is taken as enough. */
+static int give(uint64_t address, uint32_t room, const void *src, uint32_t size)
+{
+	uint32_t len = room ? sl_min(room, size) : size;
+
+	if (address && sl_user_write(address, src, len))
+		return -EFAULT;
+	return len < size ? -ENOSPC : 0;
+}
+
+int sl_test_finish(const struct sl_call *call, const struct sl_test_result *result, const void *ctx,
+	uint32_t ctx_size)
+{
+	const union bpf_attr *attr = call->attr;
+	int err, ctx_err = 0;
+
+	err = give(attr->test.data_out, attr->test.data_size_out, result->data, result->len_bytes);
+	if (err != -EFAULT && (sl_call_put(call, test.data_size_out, result->len_bytes) ||
+				      sl_call_put(call, test.retval, result->retval) ||
+				      sl_call_put(call, test.duration, result->duration_ns)))
+		err = -EFAULT;
+	if (err)
+		return err;
+	if (attr->test.ctx_out && (attr->test.ctx_in || attr->test.ctx_out)) {
+		ctx_err = give(attr->test.ctx_out, attr->test.ctx_size_out, ctx, ctx_size);
+		if (ctx_err != -EFAULT && sl_call_put(call, test.ctx_size_out, ctx_size))
+			ctx_err = -EFAULT;
+	}
+	return ctx_err;
+}
+
+struct run {
+	struct sl_prog *prog;
+	struct sl_ctx *ctx;
+	uint32_t repeat;
+	uint32_t retval;
+	uint64_t time_ns;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+/* As the only user of `cpu`. */
+static int run_on_cpu(unsigned cpu, void *arg)
+{
+	struct run *r = arg;
+	struct sl_run run = { .cpu = cpu, .random = now_ns() | 1 };
+	struct sl_prog_stats *stats = &r->prog->stats[cpu];
+	uint32_t left = r->repeat;
+	uint64_t start = now_ns();
+
+	r->ctx->run = &run;
+	r->ctx->cpu = cpu;
+	while (left > 0) {
+		uint32_t chunk = sl_min(left, (uint32_t)REPEAT_CHUNK);
+
+		r->retval = (uint32_t)r->prog->code->repeat(r->ctx, chunk);
+		left -= chunk;
+		/* The program stays: the descriptor's reference is ours for the call. */
+		if (left > 0)
+			sl_rcu_quiescent();
+	}
+	r->time_ns = now_ns() - start;
+	if (sl_stats_enabled()) {
+		__atomic_store_n(&stats->run_count, stats->run_count + r->repeat, __ATOMIC_RELAXED);
+		__atomic_store_n(
+			&stats->run_time_ns, stats->run_time_ns + r->time_ns, __ATOMIC_RELAXED);
+	}
+	return 0;
+}
+
+int sl_test_run(const struct sl_call *call, struct sl_prog *prog, struct sl_ctx *ctx,
+	struct sl_test_result *ret_result)
+{
+	struct run r = { .prog = prog, .ctx = ctx, .repeat = sl_max(call->attr->test.repeat, 1u) };
+	int err;
+
+	err = sl_cpu_run(sl_cpu_pick(), run_on_cpu, &r);
+	sl_perf_ring_bells();
+	if (err)
+		return err;
+	ret_result->retval = r.retval;
+	ret_result->duration_ns = sl_min(r.time_ns / r.repeat, (uint64_t)UINT32_MAX);
+	return 0;
+}
+
+int sl_cmd_prog_test_run(const struct sl_call *call)
+{
+	const union bpf_attr *attr = call->attr;
+	const struct sl_prog_type *type;
+	struct sl_prog *prog;
+	int err;
+
+	if ((attr->test.ctx_size_in != 0) != (attr->test.ctx_in != 0) ||
+		(attr->test.ctx_size_out != 0) != (attr->test.ctx_out != 0))
+		return -EINVAL;
+	err = sl_prog_get_by_fd(attr->test.prog_fd, &prog);
+	if (err)
+		return err;
+	type = sl_prog_type_of(prog->type);
+	if (!type->test_run)
+		err = -SL_ENOTSUPP;
+	else
+		err = type->is_skb ? sl_test_run_skb(call, prog) : sl_test_run_xdp(call, prog);
+	sl_object_unref(&prog->obj);
+	return err;
+}

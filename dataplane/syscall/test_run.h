@@ -1,0 +1,50 @@
+#pragma once
+
+#include <linux/bpf.h>
+#include <rte_mbuf_core.h>
+
+#include "defs.h"
+
+struct sl_call;
+struct sl_ctx;
+struct sl_prog;
+
+/* What the kinds of BPF_PROG_TEST_RUN share. */
+
+/* The interface that the kernel's test packets seem to come from. */
+#define SL_TEST_IFINDEX 1
+
+/* Bytes that the kernel keeps behind a packet for struct skb_shared_info. */
+#define SL_TEST_TAILROOM 320
+#define SL_TEST_PAGE 4096
+
+struct sl_test_packet {
+	struct rte_mbuf mbuf; /* without a pool */
+	uint8_t *buffer; /* owned */
+};
+
+/* data_in in a buffer with room before and behind. The buffer is to be freed, also on failure. */
+SL_CONTROL int sl_test_packet_init(struct sl_test_packet *packet, const struct sl_call *call,
+	uint32_t headroom_bytes, uint32_t tailroom_bytes);
+
+/* ctx_in, zeroes where there is none. */
+SL_CONTROL int sl_test_read_ctx(const struct sl_call *call, void *ctx, size_t size);
+SL_ANY bool sl_test_all_zero(const void *start, size_t from, size_t to);
+
+struct sl_test_result {
+	const uint8_t *data;
+	uint32_t len_bytes;
+	uint32_t retval;
+	uint32_t duration_ns; /* of one run, on average */
+};
+
+/* Runs the program on a context whose packet is set up; fills in retval and duration_ns. */
+SL_CONTROL int sl_test_run(const struct sl_call *call, struct sl_prog *prog, struct sl_ctx *ctx,
+	struct sl_test_result *ret_result);
+
+/* Gives the caller packet, context and figures. */
+SL_CONTROL int sl_test_finish(const struct sl_call *call, const struct sl_test_result *result,
+	const void *ctx, uint32_t ctx_size);
+
+SL_CONTROL int sl_test_run_xdp(const struct sl_call *call, struct sl_prog *prog);
+SL_CONTROL int sl_test_run_skb(const struct sl_call *call, struct sl_prog *prog);

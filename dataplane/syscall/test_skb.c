@@ -1,0 +1,136 @@
+#include <errno.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "context.h"
+#include "packet.h"
+#include "prog.h"
+#include "test_run.h"
+
+enum {
+	KERNEL_HEADROOM = 64, /* NET_SKB_PAD: what bounds the size of a test packet */
+	FRAME_MAX = SL_TEST_PAGE - KERNEL_HEADROOM - SL_TEST_TAILROOM,
+	/* Ours: an skb grows when a helper needs room, a buffer does not. */
+	HEADROOM = SL_HEADROOM_SPARE + 512,
+	TAILROOM = 48 << 10,
+	GSO_SIZE_MAX = 65536,
+	GSO_SEGS_MAX = 65535,
+};
+
+/* Fields of __sk_buff in which a caller's context may differ from zero: [from, to) between them. */
+#define END(field) (offsetof(struct __sk_buff, field) + sizeof(((struct __sk_buff *)0)->field))
+static const struct {
+	size_t from, to;
+} must_be_zero[] = {
+	{ 0, offsetof(struct __sk_buff, mark) },
+	{ END(mark), offsetof(struct __sk_buff, priority) },
+	{ END(ifindex), offsetof(struct __sk_buff, cb) },
+	{ END(cb), offsetof(struct __sk_buff, tstamp) },
+	{ END(gso_segs), offsetof(struct __sk_buff, gso_size) },
+	{ END(gso_size), offsetof(struct __sk_buff, hwtstamp) },
+};
+
+static int check_skb(const struct __sk_buff *skb, uint32_t len)
+{
+	char name[IF_NAMESIZE];
+
+	if (skb->ifindex > SL_TEST_IFINDEX && !if_indextoname(skb->ifindex, name))
+		return -ENODEV;
+	for (unsigned i = 0; i < sl_array_size(must_be_zero); i++) {
+		if (!sl_test_all_zero(skb, must_be_zero[i].from, must_be_zero[i].to))
+			return -EINVAL;
+	}
+	if (skb->wire_len && (skb->wire_len < len || skb->wire_len > GSO_SIZE_MAX))
+		return -EINVAL;
+	return skb->gso_segs > GSO_SEGS_MAX ? -EINVAL : 0;
+}
+
+static void set_up(struct sl_ctx *ctx, const struct __sk_buff *skb, struct rte_mbuf *m)
+{
+	sl_packet_begin_skb(ctx, m);
+	ctx->hash_state = SL_HASH_NONE; /* nothing has computed one */
+	ctx->at_ingress = true;
+	ctx->ifindex = skb->ifindex > SL_TEST_IFINDEX ? skb->ifindex : SL_TEST_IFINDEX;
+	ctx->ingress_ifindex = skb->ingress_ifindex;
+	ctx->mark = skb->mark;
+	ctx->priority = skb->priority;
+	ctx->tstamp = skb->tstamp;
+	ctx->hwtstamp = skb->hwtstamp;
+	ctx->wire_len = skb->wire_len ? skb->wire_len : ctx->len;
+	ctx->gso_segs = skb->gso_segs;
+	ctx->gso_size = skb->gso_size;
+	memcpy(ctx->cb, skb->cb, sizeof(ctx->cb));
+}
+
+static void give_back(struct __sk_buff *skb, const struct sl_ctx *ctx)
+{
+	skb->mark = ctx->mark;
+	skb->priority = ctx->priority;
+	skb->ingress_ifindex = ctx->ingress_ifindex;
+	skb->ifindex = ctx->ifindex;
+	skb->tstamp = ctx->tstamp;
+	skb->hwtstamp = ctx->hwtstamp;
+	skb->wire_len = ctx->wire_len;
+	skb->gso_segs = ctx->gso_segs;
+	memcpy(skb->cb, ctx->cb, sizeof(skb->cb));
+}
+
+/* Classifiers and actions see the link-layer header, a socket filter what follows it. */
+static int run(const struct sl_call *call, struct sl_prog *prog, struct __sk_buff *skb,
+	struct sl_test_packet *packet)
+{
+	bool with_link_layer = prog->type != BPF_PROG_TYPE_SOCKET_FILTER;
+	struct sl_test_result result = { 0 };
+	struct sl_ctx ctx = { 0 };
+	int err;
+
+	set_up(&ctx, skb, &packet->mbuf);
+	if (!with_link_layer) {
+		ctx.data += SL_ETH_HEADER;
+		ctx.data_meta = ctx.data;
+		ctx.len -= SL_ETH_HEADER;
+		packet->mbuf.data_off += SL_ETH_HEADER;
+		packet->mbuf.data_len -= SL_ETH_HEADER;
+		packet->mbuf.pkt_len -= SL_ETH_HEADER;
+		if (!skb->wire_len)
+			ctx.wire_len = ctx.len;
+	}
+	err = sl_test_run(call, prog, &ctx, &result);
+	if (err)
+		return err;
+	if (!with_link_layer) {
+		ctx.data -= SL_ETH_HEADER;
+		memset(ctx.data, 0, SL_ETH_HEADER);
+	}
+	give_back(skb, &ctx);
+	result.data = ctx.data;
+	result.len_bytes = ctx.data_end - ctx.data;
+	return sl_test_finish(call, &result, skb, sizeof(*skb));
+}
+
+int sl_test_run_skb(const struct sl_call *call, struct sl_prog *prog)
+{
+	const union bpf_attr *attr = call->attr;
+	struct sl_test_packet packet = { .buffer = NULL };
+	uint32_t size = attr->test.data_size_in;
+	struct __sk_buff skb;
+	int err;
+
+	/* BPF_F_TEST_SKB_CHECKSUM_COMPLETE has no meaning here. */
+	if (attr->test.flags || attr->test.cpu || attr->test.batch_size)
+		return -EINVAL;
+	if (size < SL_ETH_HEADER || size > FRAME_MAX)
+		return -EINVAL;
+	err = sl_test_packet_init(&packet, call, HEADROOM, TAILROOM);
+	if (!err)
+		err = sl_test_read_ctx(call, &skb, sizeof(skb));
+	if (!err)
+		err = check_skb(&skb,
+			prog->type == BPF_PROG_TYPE_SOCKET_FILTER ? size - SL_ETH_HEADER : size);
+	if (!err)
+		err = run(call, prog, &skb, &packet);
+	free(packet.buffer);
+	return err;
+}
