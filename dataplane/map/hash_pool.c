@@ -14,8 +14,9 @@ uint64_t sl_pool_total(uint32_t max_entries)
 	return max_entries + caches * (2 * SL_POOL_BATCH + SL_POOL_GRACE);
 }
 
-int sl_pool_init(struct sl_pool *pool, uint32_t total)
+int sl_pool_init(struct sl_pool *pool, uint32_t max_entries)
 {
+	uint32_t total = sl_pool_total(max_entries);
 	size_t cache_bytes = (sl_cpu_count() + 1) * sizeof(struct sl_pool_cache);
 	uint64_t slots = 1;
 	uint8_t *area;
@@ -24,6 +25,7 @@ int sl_pool_init(struct sl_pool *pool, uint32_t total)
 	while (slots * SL_POOL_BATCH < total)
 		slots *= 2;
 	pool->total = total;
+	pool->max_entries = max_entries;
 	pool->slot_mask = slots - 1;
 	pool->len_bytes = cache_bytes + slots * sizeof(struct sl_pool_slot);
 	area = sl_area_new(pool->len_bytes, cache_bytes);
@@ -125,4 +127,51 @@ void sl_pool_retire(struct sl_pool *pool, struct sl_pool_cache *cache, uint32_t 
 	cache->retired[cache->retired_count++] = elem;
 	if (cache->retired_count == SL_POOL_BATCH)
 		enqueue(pool, cache);
+}
+
+static bool take_room(struct sl_pool_cache *cache)
+{
+	uint32_t room = __atomic_load_n(&cache->room, __ATOMIC_RELAXED);
+
+	while (room > 0) {
+		if (__atomic_compare_exchange_n(&cache->room, &room, room - 1, true,
+			    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return true;
+	}
+	return false;
+}
+
+/* Near the end one at a time, so that no CPU has what another one needs. */
+static uint32_t portion(const struct sl_pool *pool, uint32_t given)
+{
+	uint32_t left = pool->max_entries - given;
+
+	return left > SL_POOL_BATCH * (sl_cpu_count() + 1) ? SL_POOL_BATCH : sl_min(left, 1u);
+}
+
+bool sl_pool_enter(struct sl_pool *pool, struct sl_pool_cache *cache)
+{
+	uint32_t given, some;
+
+	if (sl_likely(take_room(cache)))
+		return true;
+	given = __atomic_load_n(&pool->room_given, __ATOMIC_RELAXED);
+	while ((some = portion(pool, given)) > 0) {
+		if (!__atomic_compare_exchange_n(&pool->room_given, &given, given + some, true,
+			    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			continue;
+		if (some > 1)
+			__atomic_add_fetch(&cache->room, some - 1, __ATOMIC_RELAXED);
+		return true;
+	}
+	for (unsigned i = 0; i <= sl_cpu_count(); i++) {
+		if (take_room(&pool->caches[i]))
+			return true;
+	}
+	return false;
+}
+
+void sl_pool_leave(struct sl_pool_cache *cache)
+{
+	__atomic_add_fetch(&cache->room, 1, __ATOMIC_RELAXED);
 }

@@ -148,7 +148,7 @@ int sl_hash_table_new(const union bpf_attr *attr, const struct sl_map_ops *ops, 
 	if (!err)
 		err = alloc_percpu(h, total);
 	if (!err)
-		err = sl_pool_init(&h->pool, total);
+		err = sl_pool_init(&h->pool, attr->max_entries);
 	if (err)
 		goto fail;
 	*ret_map = &h->map;
@@ -296,26 +296,12 @@ static struct sl_hash_elem *elem_new(struct sl_hash *h, struct sl_pool_cache *ca
 	return e;
 }
 
-/* Counts an element in, unless the map is full. */
-static bool count_in(struct sl_hash *h)
-{
-	if (__atomic_add_fetch(&h->count, 1, __ATOMIC_RELAXED) <= h->map.desc.max_entries)
-		return true;
-	__atomic_sub_fetch(&h->count, 1, __ATOMIC_RELAXED);
-	return false;
-}
-
-static void count_out(struct sl_hash *h)
-{
-	__atomic_sub_fetch(&h->count, 1, __ATOMIC_RELAXED);
-}
-
 /* What one attempt needs and the next may reuse. */
 struct attempt {
 	const void *key, *value;
 	uint32_t cpu;
 	struct sl_hash_elem *elem; /* filled, not published */
-	bool counted;
+	bool entered;
 };
 
 enum { RETRY = 1 };
@@ -342,9 +328,9 @@ static int replace(struct sl_hash *h, struct sl_pool_cache *cache, struct attemp
 static int append(struct sl_hash *h, struct sl_pool_cache *cache, struct attempt *a,
 	const struct place *place)
 {
-	if (!a->counted && !count_in(h))
+	if (!a->entered && !sl_pool_enter(&h->pool, cache))
 		return -E2BIG;
-	a->counted = true;
+	a->entered = true;
 	if (!a->elem)
 		a->elem = elem_new(h, cache, a->key, a->value, a->cpu);
 	if (!a->elem)
@@ -353,7 +339,7 @@ static int append(struct sl_hash *h, struct sl_pool_cache *cache, struct attempt
 	if (!link_swap(place->link, 0, (uintptr_t)a->elem))
 		return RETRY;
 	a->elem = NULL;
-	a->counted = false;
+	a->entered = false;
 	return 0;
 }
 
@@ -376,8 +362,8 @@ long sl_hash_put(struct sl_hash *h, struct sl_pool_cache *cache, const void *key
 	} while (err == RETRY);
 	if (a.elem)
 		sl_pool_put(cache, number_of(h, a.elem));
-	if (a.counted)
-		count_out(h);
+	if (a.entered)
+		sl_pool_leave(cache);
 	return err;
 }
 
@@ -390,7 +376,7 @@ struct sl_hash_elem *sl_hash_take(struct sl_hash *h, struct sl_pool_cache *cache
 		if (!place.elem)
 			return NULL;
 	} while (!link_swap(&place.elem->next, place.next, place.next | SL_HASH_MARK));
-	count_out(h);
+	sl_pool_leave(cache);
 	unlink_elem(h, cache, key, &place, place.next);
 	return place.elem;
 }

@@ -15,7 +15,6 @@ struct sl_hash {
 	size_t area_bytes, percpu_bytes;
 	pthread_mutex_t control_lock; /* control threads that change the table; no worker */
 	struct sl_pool pool;
-	uint64_t count sl_cache_aligned; /* elements in the map or about to be; any thread */
 };
 
 /* For `cpu`: the value is all CPUs' values one after the other. */
