@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -261,9 +262,40 @@ static int init_quietly(struct args *args)
 	return result;
 }
 
+/*
+ * The EAL makes a directory for its run-time files whether it has any or not. Ours goes at once,
+ * where it is empty and was not there before.
+ */
+static void remove_runtime_dir(bool was_there)
+{
+	char path[PATH_MAX];
+
+	if (was_there)
+		return;
+	snprintf(path, sizeof(path), "%s", rte_eal_get_runtime_dir());
+	if (rmdir(path) == 0 && strrchr(path, '/')) {
+		*strrchr(path, '/') = '\0';
+		rmdir(path);
+	}
+}
+
+/* Where the EAL puts that directory: for root, or for a user with or without a session. */
+static bool runtime_dir_exists(void)
+{
+	const char *session = getenv("XDG_RUNTIME_DIR");
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/dpdk/rte",
+		getuid() == 0 ? "/var/run"
+		: session     ? session
+			      : "/tmp");
+	return access(path, F_OK) == 0;
+}
+
 int sluice_eal_start(unsigned workers, int argc, char *const argv[])
 {
 	static bool tried;
+	bool dir_was_there = runtime_dir_exists();
 	struct args args = { 0 };
 	cpu_set_t affinity;
 	int err;
@@ -286,6 +318,7 @@ int sluice_eal_start(unsigned workers, int argc, char *const argv[])
 		sl_log(SL_LOG_ERROR, "cannot start the EAL: %s", sl_eal_reason(strerror(-err)));
 	}
 	sl_eal_release();
+	remove_runtime_dir(dir_was_there);
 	/* The caller becomes the main lcore, which polls nothing: it may run anywhere. */
 	pthread_setaffinity_np(pthread_self(), sizeof(affinity), &affinity);
 	if (!err)

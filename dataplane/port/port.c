@@ -379,6 +379,43 @@ int sluice_port_pass_to(uint32_t ifindex, uint32_t to)
 	return err;
 }
 
+/* With the lock held and no worker running. */
+static int send_frame(struct sl_port *port, const void *frame, uint16_t len, unsigned queue)
+{
+	struct sl_worker *worker = sl_worker_at(queue);
+	struct rte_mbuf *m = rte_pktmbuf_alloc(port->pool);
+
+	if (!m)
+		return -ENOBUFS;
+	memcpy(rte_pktmbuf_append(m, len), frame, len);
+	if (rte_eth_tx_burst(port->id, (uint16_t)queue, &m, 1) != 1) {
+		rte_pktmbuf_free(m);
+		return -ENOBUFS;
+	}
+	sl_worker_count_add(worker, port->id, SLUICE_SENT, 1);
+	sl_worker_count_add(worker, port->id, SLUICE_TX, 1);
+	return 0;
+}
+
+int sluice_port_send(uint32_t ifindex, const void *frame, size_t len_bytes, unsigned count)
+{
+	struct sl_port *port;
+	int err = 0;
+
+	if (len_bytes == 0 || len_bytes > RTE_ETHER_MAX_LEN - RTE_ETHER_CRC_LEN)
+		return -EMSGSIZE;
+	sl_port_lock();
+	port = sl_port_of(ifindex);
+	if (!port)
+		err = -ENODEV;
+	else if (sl_worker_running())
+		err = -EBUSY;
+	for (unsigned i = 0; !err && i < count; i++)
+		err = send_frame(port, frame, (uint16_t)len_bytes, i % port->tx_queues);
+	sl_port_unlock();
+	return err;
+}
+
 int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info)
 {
 	int err = -ENOENT;

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <rte_launch.h>
 #include <rte_lcore.h>
@@ -191,6 +192,8 @@ static int worker_main(void *arg)
 	struct sl_worker *w = arg;
 	int err = begin(w);
 
+	w->thread = pthread_self();
+	w->started = true;
 	__atomic_store_n(&w->error, err, __ATOMIC_RELEASE); /* pairs with sluice_workers_start */
 	if (err)
 		return err;
@@ -241,6 +244,23 @@ static int launch(struct sl_worker *w)
 		sl_log(SL_LOG_ERROR, "cannot start the worker on CPU %u: %s", w->cpu,
 			err == -EBUSY ? "another one has the CPU" : strerror(-err));
 	return err;
+}
+
+int sluice_worker_times(unsigned worker, unsigned *ret_cpu, uint64_t *ret_cpu_ns)
+{
+	struct sl_worker *w = sl_worker_at(worker);
+	struct timespec now = { 0 };
+	clockid_t clock;
+
+	if (!w)
+		return -EINVAL;
+	sl_port_lock();
+	if (w->started && pthread_getcpuclockid(w->thread, &clock) == 0)
+		clock_gettime(clock, &now);
+	sl_port_unlock();
+	*ret_cpu = w->cpu;
+	*ret_cpu_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return 0;
 }
 
 int sluice_workers_start(void)

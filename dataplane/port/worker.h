@@ -1,5 +1,7 @@
 #pragma once
 
+#include <pthread.h>
+
 #include <rte_ethdev.h>
 #include <sluice/dataplane.h>
 
@@ -58,6 +60,8 @@ struct sl_worker {
 	/* Written by control threads. */
 	struct sl_plan *plan sl_cache_aligned;
 	bool stop;
+	pthread_t thread; /* valid once started */
+	bool started;
 	unsigned lcore, cpu;
 	int error; /* of the start: 1 while it is going on */
 };

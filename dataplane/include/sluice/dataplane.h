@@ -62,10 +62,19 @@ struct sluice_port_info {
 /* The port with the smallest number above `ifindex`; -ENOENT after the last. */
 int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info);
 
+/*
+ * Sends `count` copies of a frame out of a port, spread over its TX queues: what a loop-back
+ * (net_ring) then carries round and round. -EBUSY while workers run, -EMSGSIZE for more than 1514
+ * bytes, -ENOBUFS when the port takes no more.
+ */
+int sluice_port_send(uint32_t ifindex, const void *frame, size_t len_bytes, unsigned count);
+
 /* Workers: packets flow between these two calls. */
 int sluice_workers_start(void);
 void sluice_workers_stop(void);
 unsigned sluice_workers_count(void);
+/* The CPU that a worker is pinned to, and the CPU time that its thread has had. */
+int sluice_worker_times(unsigned worker, unsigned *ret_cpu, uint64_t *ret_cpu_ns);
 
 /*
  * Attaches an XDP program, replaces it, or (prog_fd -1) detaches it, with the meaning and the errors
@@ -131,6 +140,7 @@ int sluice_tc_get(uint32_t ifindex, enum sluice_tc_hook hook, unsigned index,
 #define SLUICE_COUNTERS(X)                                \
 	X(RX, "rx", IN)                                   \
 	X(CLONE, "clone", IN)                             \
+	X(SENT, "sent", IN)                               \
 	X(XDP_PASS, "xdp_pass", STEP)                     \
 	X(XDP_TX, "xdp_tx", STEP)                         \
 	X(XDP_REDIRECT, "xdp_redirect", STEP)             \

@@ -795,6 +795,7 @@ TEST(port, nothing_is_left_behind)
 	struct stat st;
 
 	ASSERT_EQ(ring_eal(), 0);
-	EXPECT_EQ(stat("/var/run/dpdk/rte/config", &st), -1);
-	EXPECT_EQ(stat("/var/run/dpdk/rte/mp_socket", &st), -1);
+	if (ring_runtime_dir_was_there)
+		SKIP("/var/run/dpdk/rte is another process's");
+	EXPECT_EQ(stat("/var/run/dpdk/rte", &st), -1);
 }

@@ -16,6 +16,8 @@
 
 enum { MBUFS = 4095, SLOTS = 1024 };
 
+bool ring_runtime_dir_was_there;
+
 static struct rte_mempool *pool;
 
 int ring_eal(void)
@@ -26,6 +28,7 @@ int ring_eal(void)
 
 	if (started)
 		return 0;
+	ring_runtime_dir_was_there = access("/var/run/dpdk/rte", F_OK) == 0;
 	err = sluice_eal_start(2, sizeof(args) / sizeof(args[0]), args);
 	if (err)
 		return err;

@@ -23,6 +23,9 @@ struct ring_port {
 /* Starts the EAL for two workers, or one where there is one CPU; does nothing the next times. */
 int ring_eal(void);
 
+/* Before the EAL was started. */
+extern bool ring_runtime_dir_was_there;
+
 int ring_port_open(struct ring_port *port, unsigned tx_queues);
 void ring_port_close(struct ring_port *port);
 
