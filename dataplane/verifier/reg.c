@@ -78,6 +78,22 @@ void sl_reg_set_pointer(struct sl_reg *reg, enum sl_reg_type type)
 	reg->type = type;
 }
 
+/* Bits and range may have a single number in common, which neither shows alone. */
+static void find_single_value(struct sl_reg *reg)
+{
+	struct sl_tnum bits = reg->var_off;
+	uint64_t next = sl_tnum_next(bits, reg->umin);
+
+	if (((reg->umin ^ bits.value) & ~bits.mask) == 0) {
+		if (next > reg->umax)
+			set_value(reg, reg->umin);
+	} else if (next == (bits.value | bits.mask)) {
+		set_value(reg, next);
+	} else if (next <= reg->umax && sl_tnum_next(bits, next) > reg->umax) {
+		set_value(reg, next);
+	}
+}
+
 void sl_reg_bounds_from_bits64(struct sl_reg *reg)
 {
 	struct sl_tnum bits = reg->var_off;
@@ -86,6 +102,7 @@ void sl_reg_bounds_from_bits64(struct sl_reg *reg)
 	clamp_s64(reg, (int64_t)(bits.value | (bits.mask & sign)),
 		(int64_t)(bits.value | (bits.mask & ~sign)));
 	clamp_u64(reg, bits.value, bits.value | bits.mask);
+	find_single_value(reg);
 }
 
 void sl_reg_bounds_from_bits32(struct sl_reg *reg)
@@ -142,10 +159,20 @@ static void deduce32(struct sl_reg *reg)
 	/* A range on one side of the sign boundary is a range of the other kind, too. */
 	if ((int32_t)reg->u32_min <= (int32_t)reg->u32_max)
 		clamp_s32(reg, (int32_t)reg->u32_min, (int32_t)reg->u32_max);
-	if ((uint32_t)reg->s32_min <= (uint32_t)reg->s32_max)
+	if ((uint32_t)reg->s32_min <= (uint32_t)reg->s32_max) {
 		clamp_u32(reg, (uint32_t)reg->s32_min, (uint32_t)reg->s32_max);
+	} else if (reg->u32_max < (uint32_t)reg->s32_min) {
+		/* The signed range is two unsigned ones; only the one of small numbers is left. */
+		reg->s32_min = (int32_t)reg->u32_min;
+		reg->u32_max = sl_min(reg->u32_max, (uint32_t)reg->s32_max);
+	} else if ((uint32_t)reg->s32_max < reg->u32_min) {
+		/* Only the one of negative numbers. */
+		reg->s32_max = (int32_t)reg->u32_max;
+		reg->u32_min = sl_max(reg->u32_min, (uint32_t)reg->s32_min);
+	}
 }
 
+/* As at the end of deduce32. */
 static void deduce64(struct sl_reg *reg)
 {
 	if ((int64_t)reg->umin <= (int64_t)reg->umax)
@@ -153,7 +180,6 @@ static void deduce64(struct sl_reg *reg)
 	if ((uint64_t)reg->smin <= (uint64_t)reg->smax) {
 		clamp_u64(reg, (uint64_t)reg->smin, (uint64_t)reg->smax);
 	} else if (reg->umax < (uint64_t)reg->smin) {
-		/* The signed range is two unsigned ones; only the one of small numbers is left. */
 		reg->smin = (int64_t)reg->umin;
 		reg->umax = sl_min(reg->umax, (uint64_t)reg->smax);
 	} else if ((uint64_t)reg->smax < reg->umin) {

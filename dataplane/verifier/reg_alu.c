@@ -294,12 +294,14 @@ static void alu_scalars(struct sl_reg *dst, const struct sl_reg *src, uint8_t op
 	case BPF_ARSH:
 		if (!known_shift(src, is32, &shift)) {
 			sl_reg_set_unknown(dst);
-			break;
+			return;
 		}
 		alu_shift(dst, shift, op, is32);
 		break;
-	default: /* division and remainder are not followed */
+	default:
+		/* Division and remainder are not followed, not even their width. */
 		sl_reg_set_unknown(dst);
+		return;
 	}
 	if (is32)
 		sl_reg_zext32(dst);
@@ -325,6 +327,23 @@ static void alu_mov(struct sl_reg *dst, const struct sl_reg *src, unsigned sext_
 	}
 }
 
+static void alu_swap(struct sl_reg *dst, const struct bpf_insn *insn)
+{
+	bool to_big = BPF_SRC(insn->code) == BPF_TO_BE;
+	bool host_is_big = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__;
+	unsigned unused_bits = 64 - (unsigned)insn->imm;
+
+	dst->id = 0;
+	/* The byte order of the host leaves the value as it is, but for its width. */
+	if (BPF_CLASS(insn->code) == BPF_ALU64 || to_big != host_is_big) {
+		dst->var_off.value = __builtin_bswap64(dst->var_off.value) >> unused_bits;
+		dst->var_off.mask = __builtin_bswap64(dst->var_off.mask) >> unused_bits;
+		sl_reg_unbound(dst);
+	}
+	sl_reg_coerce_zext(dst, (unsigned)insn->imm / 8);
+	sl_reg_sync(dst);
+}
+
 void sl_reg_alu(struct sl_reg *dst, const struct sl_reg *src, const struct bpf_insn *insn)
 {
 	bool is32 = BPF_CLASS(insn->code) == BPF_ALU;
@@ -332,7 +351,7 @@ void sl_reg_alu(struct sl_reg *dst, const struct sl_reg *src, const struct bpf_i
 	struct sl_reg imm;
 
 	if (op == BPF_END) {
-		sl_reg_set_unknown(dst);
+		alu_swap(dst, insn);
 		return;
 	}
 	if (BPF_SRC(insn->code) == BPF_K) {

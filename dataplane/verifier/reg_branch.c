@@ -226,6 +226,8 @@ static void refine_set(struct sl_reg *a, struct sl_reg *b, bool is32, bool is_se
 			return;
 		bits = sl_tnum_or(bits, sl_tnum_const(wanted));
 	} else {
+		/* Bounds that contradict the bits would make a dead branch look alive. */
+		sl_reg_unbound(reg);
 		bits = sl_tnum_and(bits, sl_tnum_const(~wanted));
 	}
 	reg->var_off = is32 ? sl_tnum_with_subreg(reg->var_off, bits) : bits;

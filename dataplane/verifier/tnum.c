@@ -119,6 +119,22 @@ struct sl_tnum sl_tnum_union(struct sl_tnum a, struct sl_tnum b)
 	return tnum(a.value & ~unknown, unknown);
 }
 
+uint64_t sl_tnum_next(struct sl_tnum a, uint64_t x)
+{
+	uint64_t wrong = (x ^ a.value) & ~a.mask, below;
+
+	if (x >= (a.value | a.mask))
+		return a.value | a.mask;
+	if (x < a.value)
+		return a.value;
+	/* From the highest known bit in which x differs downwards, x can be anything. */
+	below = wrong ? UINT64_MAX >> __builtin_clzll(wrong) : 0;
+	if (a.value & wrong & ~(below >> 1))
+		return (x & ~below) | (a.value & below);
+	/* Count up in the unknown bits: set all others, so that the carry passes them. */
+	return (((x | ~a.mask | below) + 1) & a.mask) | a.value;
+}
+
 struct sl_tnum sl_tnum_cast(struct sl_tnum a, uint8_t size_bytes)
 {
 	uint64_t kept = size_bytes >= 8 ? UINT64_MAX : (1ULL << (8 * size_bytes)) - 1;

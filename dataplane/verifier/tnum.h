@@ -28,6 +28,8 @@ struct sl_tnum sl_tnum_mul(struct sl_tnum a, struct sl_tnum b);
 bool sl_tnum_overlap(struct sl_tnum a, struct sl_tnum b);
 struct sl_tnum sl_tnum_intersect(struct sl_tnum a, struct sl_tnum b);
 struct sl_tnum sl_tnum_union(struct sl_tnum a, struct sl_tnum b);
+/* The smallest number of a that is greater than x; the largest one when none is. */
+uint64_t sl_tnum_next(struct sl_tnum a, uint64_t x);
 /* The low size bytes, zero-extended. */
 struct sl_tnum sl_tnum_cast(struct sl_tnum a, uint8_t size_bytes);
 bool sl_tnum_is_aligned(struct sl_tnum a, uint64_t size);

@@ -101,6 +101,23 @@ TEST(tnum, range_holds_every_number_between)
 	EXPECT_TRUE(sl_tnum_is_const(sl_tnum_range(7, 7)));
 }
 
+TEST(tnum, next_is_the_smallest_above)
+{
+	for (unsigned value = 0; value < 64; value++) {
+		for (unsigned mask = 0; mask < 64; mask++) {
+			struct sl_tnum t = { value, mask };
+
+			for (unsigned x = 0; !(value & mask) && x < 80; x++) {
+				unsigned next = x + 1;
+
+				while (next < 64 && !holds(t, next))
+					next++;
+				EXPECT_EQ(sl_tnum_next(t, x), next < 64 ? next : value | mask);
+			}
+		}
+	}
+}
+
 TEST(tnum, sets)
 {
 	struct sl_tnum odd_below_8 = { 1, 6 }, even = { 0, ~1ULL }, below_8 = { 0, 7 };
