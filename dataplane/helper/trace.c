@@ -136,7 +136,8 @@ SL_HELPER_FN(trace_printk)
 const struct sl_helper sl_helper_trace_printk = {
 	SL_ROW(trace_printk, ANY),
 	.flags = SL_HELPER_GPL,
-	.args = { SL_ARG_MEM, SL_ARG_SIZE, SL_ARG_ANYTHING, SL_ARG_ANYTHING, SL_ARG_ANYTHING },
+	/* R3..R5 are passed on unchecked: the format says which of them are looked at. */
+	.args = { SL_ARG_MEM, SL_ARG_SIZE },
 };
 
 static bool args_fit(const void *args, uint32_t len)
