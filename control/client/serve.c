@@ -35,14 +35,18 @@ static bool serve_perf_event_open(const long *args, long *ret_result)
 		errno = saved;
 		return false;
 	}
-	if (ret >= 0)
+	if (ret >= 0) {
 		__atomic_store_n(&have_events, true, __ATOMIC_RELAXED);
+		errno = saved;
+	}
 	*ret_result = ret;
 	return true;
 }
 
 bool sl_serve_syscall(long nr, const long args[6], long *ret_result)
 {
+	int saved = errno;
+
 	if (inside)
 		return false;
 	if (nr == SYS_perf_event_open)
@@ -52,6 +56,8 @@ bool sl_serve_syscall(long nr, const long args[6], long *ret_result)
 	inside++;
 	*ret_result = sluice_bpf(args[0], (union bpf_attr *)args[1], args[2]);
 	inside--;
+	if (*ret_result >= 0)
+		errno = saved;
 	return true;
 }
 
@@ -70,17 +76,23 @@ bool sl_serve_mmap(
 		errno = saved;
 		return false;
 	}
+	if (mapped != MAP_FAILED)
+		errno = saved;
 	*ret_result = mapped;
 	return true;
 }
 
 bool sl_serve_munmap(void *addr, size_t len, int *ret_result)
 {
+	int saved = errno;
+
 	if (!serve_events())
 		return false;
 	inside++;
 	*ret_result = sluice_perf_munmap(addr, len);
 	inside--;
+	if (*ret_result == 0)
+		errno = saved;
 	return true;
 }
 
@@ -97,6 +109,8 @@ bool sl_serve_ioctl(int fd, unsigned long request, unsigned long arg, int *ret_r
 		errno = saved;
 		return false;
 	}
+	if (ret == 0)
+		errno = saved;
 	*ret_result = ret;
 	return true;
 }

@@ -7,8 +7,9 @@
 /*
  * The system calls that Sluice answers in the place of the kernel, for whatever catches a
  * program's calls: the linker's --wrap (wrap.c) or the preload library (control/shim). Each
- * returns whether the call is Sluice's, and then in ret_result what the caller gets, errno set;
- * errno is untouched when it is not, and what our own code calls meanwhile never is.
+ * returns whether the call is Sluice's, and then in ret_result what the caller gets. errno changes
+ * only when that is a failure: programs look at it after calls that succeeded. What our own code
+ * calls meanwhile is never Sluice's.
  */
 
 /* bpf(2), and perf_event_open(2) for events that programs output to. */
