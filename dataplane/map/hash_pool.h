@@ -14,7 +14,7 @@
  *
  * The pool has more numbers than the map may have elements, so that allocation succeeds while up to
  * SL_POOL_GRACE times (CPUs + 1) retired elements wait for their grace period. The rest of the
- * surplus is what the caches can hold at most.
+ * surplus is what the caches can hold at most. All of it is address space until it is needed.
  *
  * How many elements the map holds is counted the other way round, as room for more, and not in one
  * place that all workers would fight for: a cache takes room for some elements from what was never
@@ -22,7 +22,7 @@
  * one from another CPU. All room together is max_entries less the elements present, so the map is
  * full exactly when nobody has any.
  */
-enum { SL_POOL_BATCH = 32, SL_POOL_GRACE = 1024 };
+enum { SL_POOL_BATCH = 32, SL_POOL_GRACE = 4096 };
 
 #define SL_POOL_NONE UINT32_MAX
 

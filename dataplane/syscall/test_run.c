@@ -22,8 +22,11 @@
  * kinds of context differ in is in test_xdp.c and test_skb.c.
  */
 
-/* Between two quiescent states. */
-enum { REPEAT_CHUNK = 1 << 16 };
+/*
+ * Runs between two quiescent states, as many as a few bursts: map elements that a program deletes
+ * can be used again only after that (map/hash_pool.h).
+ */
+enum { REPEAT_CHUNK = 256 };
 
 int sl_test_packet_init(struct sl_test_packet *packet, const struct sl_call *call,
 	uint32_t headroom_bytes, uint32_t tailroom_bytes)
