@@ -16,7 +16,7 @@ extern const uint32_t sl_program_traits; /* enum sl_traits; a constant of the mo
 uint64_t sl_program(struct sl_ctx *ctx, uint64_t tail_calls);
 
 /* False when the mbuf cannot hold what the program made of its packet. */
-static inline bool put_packet(struct sl_ctx *ctx, struct sl_burst *burst, uint32_t i)
+static inline bool put_packet(struct sl_ctx *ctx, const struct sl_burst *burst, uint32_t i)
 {
 	if (!(sl_program_traits & SL_TRAIT_MOVES_PACKET))
 		return true;
@@ -34,7 +34,7 @@ static inline void note_redirect(const struct sl_run *run, struct sl_redirect *r
 }
 
 static inline uint32_t run_one(
-	struct sl_ctx *ctx, struct sl_burst *burst, uint32_t i, uint32_t redirects_on)
+	struct sl_ctx *ctx, const struct sl_burst *burst, uint32_t i, uint32_t redirects_on)
 {
 	uint32_t verdict;
 
@@ -48,43 +48,55 @@ static inline uint32_t run_one(
 	return verdict;
 }
 
-static inline void prefetch(const struct sl_burst *burst, uint32_t i)
+/* `i` is 64 bits wide, so that adding UINT32_MAX for "never" goes past every count. */
+static inline void prefetch(const struct sl_burst *burst, uint64_t i)
 {
 	const struct rte_mbuf *mbuf;
 
-	if (!burst->prefetch || i + burst->prefetch >= burst->count)
+	if (i + burst->prefetch >= burst->count)
 		return;
 	mbuf = burst->pkts[i + burst->prefetch];
 	__builtin_prefetch((const char *)mbuf->buf_addr + mbuf->data_off);
 }
 
-SL_FAST
-void sl_template_burst_xdp(struct sl_burst *burst)
+/* A copy of the burst, which stores of the program cannot reach, stays in registers. */
+static inline struct sl_burst local_burst(const struct sl_burst *burst)
 {
-	struct sl_ctx ctx = *burst->ctx;
+	struct sl_burst local = *burst;
+
+	local.prefetch = burst->prefetch ? burst->prefetch : UINT32_MAX;
+	return local;
+}
+
+SL_FAST
+void sl_template_burst_xdp(struct sl_burst *shared)
+{
+	const struct sl_burst burst = local_burst(shared);
+	struct sl_ctx ctx = *burst.ctx;
 	uint32_t verdict;
 
 	ctx.is_skb = false;
-	for (uint32_t i = 0; i < burst->count; i++) {
-		prefetch(burst, i);
-		sl_packet_begin(&ctx, burst->pkts[i]);
-		ctx.len = burst->pkts[i]->pkt_len;
-		verdict = run_one(&ctx, burst, i, XDP_REDIRECT);
-		burst->verdicts[i] = sl_likely(put_packet(&ctx, burst, i)) ? verdict : XDP_ABORTED;
+	for (uint32_t i = 0; i < burst.count; i++) {
+		prefetch(&burst, i);
+		sl_packet_begin(&ctx, burst.pkts[i]);
+		ctx.len = burst.pkts[i]->pkt_len;
+		verdict = run_one(&ctx, &burst, i, XDP_REDIRECT);
+		burst.verdicts[i] = sl_likely(put_packet(&ctx, &burst, i)) ? verdict : XDP_ABORTED;
 	}
 }
 
 SL_FAST
-void sl_template_burst_skb(struct sl_burst *burst)
+void sl_template_burst_skb(struct sl_burst *shared)
 {
-	struct sl_ctx ctx = *burst->ctx;
+	const struct sl_burst burst = local_burst(shared);
+	struct sl_ctx ctx = *burst.ctx;
 	uint32_t verdict;
 
-	for (uint32_t i = 0; i < burst->count; i++) {
-		prefetch(burst, i);
-		sl_packet_begin_skb(&ctx, burst->pkts[i]);
-		verdict = run_one(&ctx, burst, i, TC_ACT_REDIRECT);
-		burst->verdicts[i] = sl_likely(put_packet(&ctx, burst, i)) ? verdict : TC_ACT_SHOT;
+	for (uint32_t i = 0; i < burst.count; i++) {
+		prefetch(&burst, i);
+		sl_packet_begin_skb(&ctx, burst.pkts[i]);
+		verdict = run_one(&ctx, &burst, i, TC_ACT_REDIRECT);
+		burst.verdicts[i] = sl_likely(put_packet(&ctx, &burst, i)) ? verdict : TC_ACT_SHOT;
 	}
 }
 
