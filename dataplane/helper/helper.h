@@ -60,6 +60,8 @@ enum sl_helper_flags {
 	SL_HELPER_ACQUIRES = 1 << 3,
 	SL_HELPER_RELEASES = 1 << 4,
 	SL_HELPER_MIGHT_SLEEP = 1 << 5,
+	SL_HELPER_ALL_REGS =
+		1 << 6, /* gets R1..R5 as they are, those past the row's arguments too */
 };
 
 /* Which operation of the map's ops a helper is; the JIT then calls the map type's own function. */

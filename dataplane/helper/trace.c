@@ -135,8 +135,8 @@ SL_HELPER_FN(trace_printk)
 
 const struct sl_helper sl_helper_trace_printk = {
 	SL_ROW(trace_printk, ANY),
-	.flags = SL_HELPER_GPL,
 	/* R3..R5 are passed on unchecked: the format says which of them are looked at. */
+	.flags = SL_HELPER_GPL | SL_HELPER_ALL_REGS,
 	.args = { SL_ARG_MEM, SL_ARG_SIZE },
 };
 

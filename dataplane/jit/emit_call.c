@@ -151,10 +151,14 @@ static void emit_helper_call(struct sl_emitter *e, const struct sl_call_fact *ca
 
 	if (emit_map_operation(e, call))
 		return;
-	for (unsigned i = 0; i < 5; i++)
-		args[i + 1] = helper->args[i] == SL_ARG_NONE
-				      ? sl_emit_const(e, 0)
-				      : sl_emit_argument(e, i + 1, &call->args[i]);
+	for (unsigned i = 0; i < 5; i++) {
+		if (helper->args[i] != SL_ARG_NONE)
+			args[i + 1] = sl_emit_argument(e, i + 1, &call->args[i]);
+		else if (helper->flags & SL_HELPER_ALL_REGS)
+			args[i + 1] = sl_emit_get(e, i + 1);
+		else
+			args[i + 1] = sl_emit_const(e, 0);
+	}
 	sl_emit_set(e, BPF_REG_0,
 		LLVMBuildCall2(e->builder, e->func_type,
 			sl_emit_declare(e, helper->symbol, e->func_type, helper->fn), args, 6, ""));
