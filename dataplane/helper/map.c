@@ -78,12 +78,11 @@ const struct sl_helper sl_helper_map_lookup_percpu_elem = {
 		     1ull << BPF_MAP_TYPE_LRU_PERCPU_HASH,
 };
 
-/* The JIT makes it a jump; whether packet pointers survive is nobody's to know. */
+/* The JIT makes it a jump. One that falls through leaves the packet as it was. */
 const struct sl_helper sl_helper_tail_call = {
 	.name = "bpf_tail_call",
 	.id = BPF_FUNC_tail_call,
 	.prog_types = SL_TYPES_ANY,
-	.flags = SL_HELPER_CHANGES_PACKET,
 	.ret = SL_RET_VOID,
 	.args = { SL_ARG_CTX, SL_ARG_MAP, SL_ARG_ANYTHING },
 	.map_types = 1ull << BPF_MAP_TYPE_PROG_ARRAY,
