@@ -1,0 +1,94 @@
+#include "env.h"
+
+#include <errno.h>
+
+#include "prog.h"
+
+/*
+ * How deep calls can go: at most eight frames, 512 bytes of stack over all of them, and 256 in the
+ * frames above one that makes a tail call, since a chain of 33 such programs piles up.
+ */
+
+#define TAIL_CALL_STACK_BYTES 256
+
+static uint32_t rounded(uint32_t bytes)
+{
+	return sl_round_up(bytes, 16u);
+}
+
+struct walk {
+	uint32_t func[SL_MAX_FRAMES]; /* on the way down */
+	uint32_t insn[SL_MAX_FRAMES]; /* where the search goes on in each */
+	uint32_t frame;
+	uint32_t bytes;
+};
+
+/* The next local call in the function on top; the callee's number, or -1 when there is none. */
+static int next_call(struct sl_env *env, struct walk *walk)
+{
+	const struct sl_cfg_func *func = &env->cfg->funcs[walk->func[walk->frame]];
+	uint32_t *insn = &walk->insn[walk->frame];
+
+	for (; *insn < func->end; ++*insn) {
+		const struct bpf_insn *at = &env->prog->insns[*insn];
+
+		if (sl_insn_is_local_call(at) || sl_insn_is_func_address(at)) {
+			int callee = sl_cfg_func_at(env->cfg, *insn + at->imm + 1);
+
+			if (callee < 0)
+				continue;
+			++*insn;
+			return callee;
+		}
+	}
+	return -1;
+}
+
+static int enter(struct sl_env *env, struct walk *walk, uint32_t func)
+{
+	walk->func[walk->frame] = func;
+	walk->insn[walk->frame] = env->cfg->funcs[func].start;
+	if (walk->frame && env->cfg->funcs[func].has_tail_call &&
+		walk->bytes >= TAIL_CALL_STACK_BYTES) {
+		sl_say(env,
+			"tail_calls are not allowed when call stack of previous frames is %u bytes. "
+			"Too large\n",
+			walk->bytes);
+		return -EACCES;
+	}
+	walk->bytes += rounded(env->stack_bytes[func]);
+	if (walk->bytes <= SL_STACK_BYTES)
+		return 0;
+	sl_say(env, "combined stack size of %u calls is %u. Too large\n", walk->frame + 1,
+		walk->bytes);
+	return -EACCES;
+}
+
+static int check_from(struct sl_env *env, uint32_t func)
+{
+	struct walk walk = { .frame = 0 };
+	int err = enter(env, &walk, func), callee;
+
+	while (!err) {
+		callee = next_call(env, &walk);
+		if (callee >= 0) {
+			if (++walk.frame >= SL_MAX_FRAMES) {
+				sl_say(env, "the call stack of %u frames is too deep !\n",
+					walk.frame);
+				return -E2BIG;
+			}
+			err = enter(env, &walk, (uint32_t)callee);
+			continue;
+		}
+		walk.bytes -= rounded(env->stack_bytes[walk.func[walk.frame]]);
+		if (!walk.frame)
+			return 0;
+		walk.frame--;
+	}
+	return err;
+}
+
+int sl_check_stack_depth(struct sl_env *env)
+{
+	return check_from(env, 0);
+}

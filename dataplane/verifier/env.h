@@ -1,0 +1,232 @@
+#pragma once
+
+#include "cfg.h"
+#include "facts.h"
+#include "log.h"
+#include "state.h"
+#include "verifier.h"
+
+struct sl_helper;
+struct sl_prog;
+struct sl_prog_type;
+
+/*
+ * One verification: the program, the state being executed, and the states kept and still to do.
+ * Everything here lives from sl_verify's begin to its end on one control thread.
+ */
+
+#define SL_MAX_INSNS_PROCESSED 1000000
+#define SL_MAX_PENDING 8192
+#define SL_MAX_VAR_OFF (1 << 29)
+#define SL_MAX_VAR_SIZE (1 << 29)
+#define SL_MAX_PACKET_OFF 0xffff
+#define SL_MAX_USED_MAPS 64
+#define SL_NO_INSN UINT32_MAX /* before the first instruction */
+
+/* A packet pointer compared with the end and found at or beyond it: values of sl_reg.range. */
+#define SL_AT_PACKET_END UINT32_MAX
+#define SL_BEYOND_PACKET_END (UINT32_MAX - 1)
+
+/* A branch that is still to be explored. */
+struct sl_pending {
+	struct sl_pending *next;
+	struct sl_state *state;
+	uint32_t insn, prev_insn;
+	uint64_t log_pos;
+};
+
+/* A state kept at a prune point. */
+struct sl_kept {
+	struct sl_kept *next;
+	struct sl_state *state;
+	uint32_t hits, misses;
+	bool cleaned;
+};
+
+struct sl_id_pair {
+	uint32_t old_id, new_id;
+};
+
+#define SL_ID_PAIRS ((MAX_BPF_REG + SL_STACK_SLOTS) * SL_MAX_FRAMES)
+
+/* Registers and slots that backtracking is looking for, by frame. */
+struct sl_backtrack {
+	uint32_t frame;
+	uint32_t regs[SL_MAX_FRAMES];
+	uint64_t slots[SL_MAX_FRAMES];
+};
+
+/* What a call's arguments have told so far. */
+struct sl_call_meta {
+	struct sl_map *map;
+	uint32_t map_uid;
+	bool raw; /* the memory argument need not be initialised */
+	int raw_reg; /* stack memory that the helper fills: register, 0 for none */
+	int32_t raw_off; /* from the frame pointer */
+	uint32_t raw_size;
+	int64_t const_key; /* array index known, or -1 */
+	uint64_t alloc_size;
+	uint32_t ref_id;
+	int release_reg;
+	uint32_t exact_args; /* bit n: the scalar in R(n+1) is precise */
+	const struct sl_helper *helper;
+};
+
+enum sl_access { SL_READ, SL_WRITE };
+
+struct sl_env {
+	struct sl_prog *prog;
+	const struct sl_prog_type *type;
+	struct sl_cfg *cfg;
+	struct sl_facts *facts;
+	uint32_t call_capacity;
+	struct sl_log log;
+	uint32_t log_level;
+
+	struct sl_state *cur;
+	uint32_t insn, prev_insn;
+	struct sl_pending *pending;
+	uint32_t pending_count;
+	struct sl_kept **kept; /* lists, by instruction and call site */
+	uint8_t *pointer_kinds; /* by instruction: register type + 1 of the address, 0 unseen */
+	int jump_entry; /* history entry of this instruction in cur, -1 none */
+
+	uint32_t next_id, next_instance;
+	uint32_t processed, jumps_processed, prev_processed, prev_jumps_processed;
+	uint32_t states_per_insn, total_states, kept_count, peak_states;
+	uint32_t stack_bytes[SL_CFG_MAX_FUNCS + 1]; /* deepest access of each function */
+	bool uninit_read[SL_CFG_MAX_FUNCS + 1];
+	bool strict_alignment;
+
+	/* Printing: what changed since it was printed last. */
+	uint32_t dirty_regs;
+	uint64_t dirty_slots;
+	uint64_t prev_log_pos;
+	uint32_t prev_insn_chars;
+	const struct bpf_line_info *prev_line;
+
+	struct sl_backtrack back;
+	struct sl_id_pair id_pairs[SL_ID_PAIRS];
+	uint32_t id_pair_count, temporary_id;
+	struct sl_reg fake[2];
+};
+
+#define sl_say(env, ...) sl_vlog(&(env)->log, __VA_ARGS__)
+
+static inline struct sl_frame *sl_env_frame(const struct sl_env *env)
+{
+	return sl_state_frame(env->cur);
+}
+
+static inline struct sl_reg *sl_env_reg(const struct sl_env *env, unsigned regno)
+{
+	return &sl_env_frame(env)->regs[regno];
+}
+
+/* The frame that a stack pointer points into. */
+static inline struct sl_frame *sl_env_stack_of(const struct sl_env *env, const struct sl_reg *reg)
+{
+	return env->cur->frames[reg->frame];
+}
+
+static inline bool sl_reg_maybe_null(const struct sl_reg *reg)
+{
+	return reg->flags & SL_REG_OR_NULL;
+}
+
+static inline bool sl_reg_is_zero(const struct sl_reg *reg)
+{
+	return sl_reg_is_const(reg) && reg->var_off.value == 0;
+}
+
+/* print.c: registers and states in the log. */
+const char *sl_reg_type_name(const struct sl_reg *reg);
+void sl_print_tnum(char *buf, size_t size, struct sl_tnum tnum);
+void sl_print_state(struct sl_env *env, const struct sl_state *state, uint32_t frame, bool all);
+void sl_print_changes(struct sl_env *env);
+void sl_print_touch_all(struct sl_env *env);
+/* The source line that instruction `index` begins, if BTF has it. */
+void sl_print_source(struct sl_env *env, uint32_t index);
+
+/* explore.c */
+int sl_explore(struct sl_env *env);
+/* A state that goes on at `insn` later; a copy of the current one, the caller may change it. */
+int sl_explore_push(struct sl_env *env, uint32_t insn, struct sl_state **ret_state);
+int sl_explore_check_leaks(struct sl_env *env, const char *what);
+/* Leaves the current function: env->insn is then where its caller goes on. */
+int sl_explore_return(struct sl_env *env);
+/* Besides going on, the current function may end here: with R0 = 0, or with anything in it. */
+int sl_explore_early_return(struct sl_env *env, bool zero);
+
+/* access.c: registers as operands. */
+int sl_check_read(struct sl_env *env, unsigned regno);
+int sl_check_write(struct sl_env *env, unsigned regno);
+void sl_mark_unknown(struct sl_env *env, unsigned regno);
+void sl_assign_id(struct sl_env *env, struct sl_reg *reg);
+
+/* alu.c, branch.c */
+int sl_check_alu(struct sl_env *env, const struct bpf_insn *insn);
+int sl_check_branch(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next);
+
+/* mem.c */
+int sl_check_load_store(struct sl_env *env, const struct bpf_insn *insn);
+int sl_check_mem(struct sl_env *env, unsigned regno, int32_t off, unsigned size_bytes,
+	enum sl_access access, int value_regno, bool sign_extend, bool strict);
+int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size_bytes,
+	enum sl_access access, bool zero_allowed, struct sl_call_meta *meta);
+int sl_check_plain_pointer(struct sl_env *env, const struct sl_reg *reg, unsigned regno);
+
+/* stack.c */
+int sl_stack_load(struct sl_env *env, unsigned regno, int32_t off, unsigned size, int value_regno);
+int sl_stack_store(struct sl_env *env, unsigned regno, int32_t off, unsigned size, int value_regno);
+int sl_stack_helper(struct sl_env *env, unsigned regno, int32_t off, uint32_t size,
+	enum sl_access access, bool zero_allowed, struct sl_call_meta *meta);
+/* A helper writes `size` bytes at off: whatever was there is data now. */
+void sl_stack_clobber(struct sl_env *env, struct sl_frame *frame, uint32_t frame_number,
+	int32_t off, uint32_t size);
+void sl_stack_mark_read(struct sl_env *env, uint32_t frame, uint32_t slot);
+/* The value of a map key on the stack if it is one known number, else -1. */
+int sl_stack_const_key(
+	struct sl_env *env, const struct sl_reg *key, uint32_t key_size, int64_t *ret_value);
+
+/* call.c, args.c */
+int sl_check_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next);
+int sl_check_args(struct sl_env *env, const struct sl_helper *helper, struct sl_call_meta *meta);
+
+/* maps.c */
+int sl_maps_resolve(void *env, uint32_t index);
+int sl_maps_check_ld_imm64(struct sl_env *env, const struct bpf_insn *insn);
+bool sl_map_is_constant(const struct sl_map *map);
+int sl_map_read_constant(
+	const struct sl_map *map, uint32_t off, unsigned size, uint64_t *ret_value);
+
+/* prune.c */
+/* 1: an earlier state covers the current one. 0: go on; the state may have been kept. */
+int sl_prune_visit(struct sl_env *env);
+void sl_prune_free(struct sl_env *env);
+/* The path that ended in `state` is done: count down its ancestors. */
+void sl_prune_path_done(struct sl_env *env, struct sl_state *state);
+
+/* equal.c */
+enum sl_compare { SL_COMPARE_COVERS, SL_COMPARE_EXACT };
+bool sl_states_equal(struct sl_env *env, const struct sl_state *old_state,
+	const struct sl_state *state, enum sl_compare how);
+
+/* precision.c */
+int sl_jump_push(struct sl_env *env, uint8_t flags, uint32_t frame, uint32_t slot,
+	const struct sl_linked *linked, unsigned linked_count);
+/* This register's value decided something: pruning must respect it in all ancestors. */
+int sl_mark_precise(struct sl_env *env, unsigned regno);
+int sl_mark_precise_slot(struct sl_env *env, uint32_t frame, uint32_t slot);
+/* What `old_state` needed precise, the current path needs too. */
+int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state);
+
+/* depth.c */
+int sl_check_stack_depth(struct sl_env *env);
+
+/* facts.c */
+int sl_facts_new(struct sl_env *env);
+void sl_facts_note_base(struct sl_env *env, unsigned regno);
+int sl_facts_note_call(struct sl_env *env, const struct sl_helper *helper, unsigned arg_count,
+	unsigned exact_args);
+void sl_facts_finish(struct sl_env *env);

@@ -1,0 +1,165 @@
+#include "state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sl_state *sl_state_new(void)
+{
+	return calloc(1, sizeof(struct sl_state));
+}
+
+static void frame_free(struct sl_frame *frame)
+{
+	if (!frame)
+		return;
+	free(frame->slots);
+	free(frame);
+}
+
+void sl_state_free(struct sl_state *state)
+{
+	if (!state)
+		return;
+	for (unsigned i = 0; i < SL_MAX_FRAMES; i++)
+		frame_free(state->frames[i]);
+	free(state->jumps);
+	free(state->refs);
+	free(state);
+}
+
+static struct sl_frame *frame_copy(const struct sl_frame *frame)
+{
+	struct sl_frame *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	*copy = *frame;
+	copy->slots = NULL;
+	copy->slot_capacity = frame->slot_count;
+	if (!frame->slot_count)
+		return copy;
+	copy->slots = malloc(frame->slot_count * sizeof(*copy->slots));
+	if (!copy->slots) {
+		free(copy);
+		return NULL;
+	}
+	memcpy(copy->slots, frame->slots, frame->slot_count * sizeof(*copy->slots));
+	return copy;
+}
+
+static void *copy_array(const void *array, uint32_t count, size_t size, uint32_t *ret_capacity)
+{
+	void *copy = malloc((count ? count : 1) * size);
+
+	*ret_capacity = count ? count : 1;
+	if (copy && count)
+		memcpy(copy, array, count * size);
+	return copy;
+}
+
+struct sl_state *sl_state_copy(const struct sl_state *state, bool with_jumps)
+{
+	struct sl_state *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	*copy = *state;
+	memset(copy->frames, 0, sizeof(copy->frames));
+	copy->jumps = NULL;
+	copy->refs = NULL;
+	copy->jump_capacity = copy->ref_capacity = 0;
+	for (uint32_t i = 0; i <= state->cur_frame; i++) {
+		copy->frames[i] = frame_copy(state->frames[i]);
+		if (!copy->frames[i])
+			goto fail;
+	}
+	if (!with_jumps)
+		copy->jump_count = 0;
+	if (copy->jump_count) {
+		copy->jumps = copy_array(state->jumps, state->jump_count, sizeof(*state->jumps),
+			&copy->jump_capacity);
+		if (!copy->jumps)
+			goto fail;
+	}
+	if (copy->ref_count) {
+		copy->refs = copy_array(
+			state->refs, state->ref_count, sizeof(*state->refs), &copy->ref_capacity);
+		if (!copy->refs)
+			goto fail;
+	}
+	return copy;
+fail:
+	sl_state_free(copy);
+	return NULL;
+}
+
+struct sl_frame *sl_state_enter(
+	struct sl_state *state, uint32_t func, uint32_t callsite, uint32_t instance)
+{
+	uint32_t number = state->frames[0] ? state->cur_frame + 1 : 0;
+	struct sl_frame *frame = calloc(1, sizeof(*frame));
+
+	if (!frame)
+		return NULL;
+	sl_reg_set_pointer(&frame->regs[BPF_REG_10], SL_REG_STACK);
+	frame->regs[BPF_REG_10].frame = number;
+	frame->callsite = callsite;
+	frame->func = func;
+	frame->instance = instance;
+	state->frames[number] = frame;
+	state->cur_frame = number;
+	return frame;
+}
+
+void sl_state_leave(struct sl_state *state)
+{
+	frame_free(state->frames[state->cur_frame]);
+	state->frames[state->cur_frame--] = NULL;
+}
+
+int sl_frame_grow(struct sl_frame *frame, uint32_t bytes)
+{
+	uint32_t count = (bytes + 7) / 8;
+
+	if (count <= frame->slot_count)
+		return 0;
+	if (count > frame->slot_capacity) {
+		struct sl_slot *slots = realloc(frame->slots, count * sizeof(*slots));
+
+		if (!slots)
+			return -ENOMEM;
+		frame->slots = slots;
+		frame->slot_capacity = count;
+	}
+	memset(&frame->slots[frame->slot_count], 0,
+		(count - frame->slot_count) * sizeof(*frame->slots));
+	frame->slot_count = count;
+	return 0;
+}
+
+int sl_state_add_ref(struct sl_state *state, uint32_t id, uint32_t insn)
+{
+	if (state->ref_count == state->ref_capacity) {
+		uint32_t capacity = state->ref_capacity ? state->ref_capacity * 2 : 4;
+		struct sl_ref *refs = realloc(state->refs, capacity * sizeof(*refs));
+
+		if (!refs)
+			return -ENOMEM;
+		state->refs = refs;
+		state->ref_capacity = capacity;
+	}
+	state->refs[state->ref_count++] = (struct sl_ref){ .id = id, .insn = insn };
+	return 0;
+}
+
+bool sl_state_del_ref(struct sl_state *state, uint32_t id)
+{
+	for (uint32_t i = 0; i < state->ref_count; i++) {
+		if (state->refs[i].id != id)
+			continue;
+		state->refs[i] = state->refs[--state->ref_count];
+		return true;
+	}
+	return false;
+}

@@ -1,0 +1,135 @@
+#pragma once
+
+#include "reg.h"
+
+/*
+ * A state: what is known at one point of one path. The call frames with their registers and
+ * stacks, the references that are held, and the way from the last kept state to here.
+ *
+ * States are copied at every branch that goes both ways and at every kept prune point, so a frame's
+ * stack is only as long as its deepest access, and a popped state is taken over, not copied.
+ */
+
+#define SL_MAX_FRAMES 8
+#define SL_STACK_BYTES 512
+#define SL_STACK_SLOTS (SL_STACK_BYTES / 8)
+#define SL_MAIN_CALLSITE UINT32_MAX
+#define SL_MAX_LINKED 6
+
+enum sl_slot_type {
+	SL_SLOT_INVALID, /* nothing was stored here */
+	SL_SLOT_SPILL, /* part of the register in `reg` */
+	SL_SLOT_MISC, /* some data */
+	SL_SLOT_ZERO,
+};
+
+/*
+ * Eight bytes of stack. type[0] is the byte with the highest address, type[7] the one a full
+ * spill's pointer names: it is SL_SLOT_SPILL exactly when `reg` is meaningful.
+ */
+struct sl_slot {
+	struct sl_reg reg;
+	uint8_t type[8];
+	bool read; /* kept states: read later on some path, so it takes part in comparisons */
+	bool written; /* overwritten as a whole since the parent state */
+};
+
+struct sl_frame {
+	struct sl_reg regs[MAX_BPF_REG];
+	uint32_t callsite; /* the call instruction, SL_MAIN_CALLSITE for the outermost */
+	uint32_t func; /* number of the function */
+	uint32_t instance; /* unique per entry: tells whether two states share this very call */
+	uint32_t slot_count, slot_capacity;
+	struct sl_slot *slots; /* slots[0] is fp-8 */
+};
+
+enum sl_jump_flags {
+	SL_JUMP_STACK = 1 << 0, /* spilled to, or filled from, slot `slot` of `frame` */
+	SL_JUMP_DST_STACK = 1 << 1, /* comparison whose operand is a stack pointer */
+	SL_JUMP_SRC_STACK = 1 << 2,
+};
+
+/* A scalar that shares its id with others: a register or a spill. */
+struct sl_linked {
+	uint8_t frame;
+	uint8_t index; /* register or slot */
+	bool is_reg;
+};
+
+/*
+ * Step of a path that cannot be told from instruction numbers, or that moved a scalar in a way that
+ * backtracking has to know.
+ */
+struct sl_jump {
+	uint32_t index, prev;
+	uint8_t flags, frame, slot;
+	uint8_t linked_count;
+	struct sl_linked linked[SL_MAX_LINKED];
+};
+
+struct sl_ref {
+	uint32_t id, insn;
+};
+
+struct sl_state {
+	struct sl_frame *frames[SL_MAX_FRAMES];
+	struct sl_state *parent; /* the kept state that this path passed last */
+	uint32_t cur_frame;
+	uint32_t branches; /* paths from here that are not explored to their end */
+	uint32_t insn; /* about to be executed */
+	uint32_t first_insn; /* where the history begins */
+	uint32_t last_insn; /* executed before `insn` */
+	uint32_t jump_count, jump_capacity;
+	struct sl_jump *jumps;
+	uint32_t ref_count, ref_capacity;
+	struct sl_ref *refs;
+	bool evicted; /* out of its list, kept for its descendants */
+};
+
+static inline struct sl_frame *sl_state_frame(const struct sl_state *state)
+{
+	return state->frames[state->cur_frame];
+}
+
+struct sl_state *sl_state_new(void);
+void sl_state_free(struct sl_state *state);
+/* A copy without history when !with_jumps. NULL when memory is out. */
+struct sl_state *sl_state_copy(const struct sl_state *state, bool with_jumps);
+/* Appends a frame; NULL when memory is out. All registers are uninitialised but for R10. */
+struct sl_frame *sl_state_enter(
+	struct sl_state *state, uint32_t func, uint32_t callsite, uint32_t instance);
+void sl_state_leave(struct sl_state *state);
+/* Makes the frame hold at least `bytes` of stack. -ENOMEM. */
+int sl_frame_grow(struct sl_frame *frame, uint32_t bytes);
+
+int sl_state_add_ref(struct sl_state *state, uint32_t id, uint32_t insn);
+bool sl_state_del_ref(struct sl_state *state, uint32_t id);
+
+static inline bool sl_slot_is_spill(const struct sl_slot *slot)
+{
+	return slot->type[7] == SL_SLOT_SPILL;
+}
+
+static inline bool sl_slot_is_scalar_spill(const struct sl_slot *slot)
+{
+	return sl_slot_is_spill(slot) && slot->reg.type == SL_REG_SCALAR;
+}
+
+/* Calls for every register of a state, spilled ones too. */
+#define sl_state_for_each_reg(state, regp, body)                                    \
+	do {                                                                        \
+		for (uint32_t sl_f = 0; sl_f <= (state)->cur_frame; sl_f++) {       \
+			struct sl_frame *sl_fr = (state)->frames[sl_f];             \
+			struct sl_reg *regp;                                        \
+			for (unsigned sl_i = 0; sl_i < MAX_BPF_REG; sl_i++) {       \
+				regp = &sl_fr->regs[sl_i];                          \
+				body                                                \
+			}                                                           \
+			for (unsigned sl_i = 0; sl_i < sl_fr->slot_count; sl_i++) { \
+				if (!sl_slot_is_spill(&sl_fr->slots[sl_i]))         \
+					continue;                                   \
+				regp = &sl_fr->slots[sl_i].reg;                     \
+				body                                                \
+			}                                                           \
+		}                                                                   \
+	} while (0)

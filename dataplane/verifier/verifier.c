@@ -1,0 +1,147 @@
+#include "verifier.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "btf.h"
+#include "env.h"
+#include "map.h"
+#include "prog.h"
+#include "prog_array.h"
+#include "prog_type.h"
+
+/*
+ * The order of the passes: structure first, then every path from the first instruction, then what
+ * can be said only of the whole program. Messages and errno are the kernel's.
+ */
+
+#define LOG_STATS 4 /* BPF_LOG_STATS of the kernel */
+
+static int check_structure(struct sl_env *env)
+{
+	int err = sl_cfg_find_funcs(env->cfg, &env->log);
+
+	if (!err && !env->prog->func_info_count)
+		err = sl_cfg_check_returns(env->cfg, &env->log);
+	if (!err)
+		err = sl_facts_new(env);
+	if (!err)
+		err = sl_cfg_check_insns(env->cfg, &env->log, sl_maps_resolve, env);
+	if (!err)
+		err = sl_cfg_walk(env->cfg, &env->log);
+	if (!err)
+		err = sl_cfg_analyse(env->cfg, &env->log);
+	return err;
+}
+
+static int begin_main(struct sl_env *env)
+{
+	struct sl_frame *frame;
+
+	env->cur = sl_state_new();
+	if (!env->cur)
+		return -ENOMEM;
+	env->cur->branches = 1;
+	frame = sl_state_enter(env->cur, 0, SL_MAIN_CALLSITE, ++env->next_instance);
+	if (!frame)
+		return -ENOMEM;
+	sl_reg_set_pointer(&frame->regs[BPF_REG_1], SL_REG_CTX);
+	env->insn = 0;
+	env->prev_insn = SL_NO_INSN;
+	return 0;
+}
+
+static int explore_main(struct sl_env *env)
+{
+	int err;
+
+	env->kept = calloc(env->prog->insn_count, sizeof(struct sl_kept *));
+	env->pointer_kinds = calloc(env->prog->insn_count, 1);
+	if (!env->kept || !env->pointer_kinds)
+		return -ENOMEM;
+	err = begin_main(env);
+	if (!err)
+		err = sl_explore(env);
+	if (!err && !(env->log_level & 2))
+		sl_vlog_reset(&env->log, 0);
+	return err;
+}
+
+static int check_jump_tables(struct sl_env *env)
+{
+	for (uint32_t i = 0; i < env->prog->used_map_count; i++) {
+		struct sl_map *map = env->prog->used_maps[i];
+		int err;
+
+		if (map->desc.type != BPF_MAP_TYPE_PROG_ARRAY)
+			continue;
+		err = sl_prog_array_check(map, env->prog);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static void print_stats(struct sl_env *env)
+{
+	if (env->log_level & LOG_STATS) {
+		sl_say(env, "stack depth ");
+		for (uint32_t i = 0; i < env->cfg->func_count; i++)
+			sl_say(env, "%s%u", i ? "+" : "", env->stack_bytes[i]);
+		sl_say(env, "\n");
+	}
+	sl_say(env,
+		"processed %u insns (limit %u) max_states_per_insn %u total_states %u "
+		"peak_states %u mark_read 0\n",
+		env->processed, SL_MAX_INSNS_PROCESSED, env->states_per_insn, env->total_states,
+		env->peak_states);
+}
+
+static int verify(struct sl_env *env)
+{
+	int err = check_structure(env);
+
+	if (!err)
+		err = explore_main(env);
+	if (!err)
+		err = sl_check_stack_depth(env);
+	if (!err)
+		err = check_jump_tables(env);
+	env->prog->verified_insns = env->processed;
+	print_stats(env);
+	return err;
+}
+
+int sl_verify(struct sl_prog *prog, struct sl_log_buf *log)
+{
+	struct sl_log_buf none = { .buf = NULL };
+	struct sl_env *env = calloc(1, sizeof(*env));
+	int err, log_err;
+
+	if (!env)
+		return -ENOMEM;
+	env->prog = prog;
+	env->type = sl_prog_type_of(prog->type);
+	env->log_level = log ? log->level & 3 : 0;
+	env->strict_alignment = prog->flags & BPF_F_STRICT_ALIGNMENT;
+	err = sl_vlog_init(&env->log, log ? log : &none);
+	if (err) {
+		free(env);
+		return err;
+	}
+	err = env->type ? sl_cfg_new(prog, &env->cfg) : -EINVAL;
+	if (!err)
+		err = verify(env);
+	log_err = sl_vlog_finish(&env->log);
+	if (!err)
+		err = log_err;
+	if (!err)
+		sl_facts_finish(env);
+	sl_prune_free(env);
+	sl_facts_free(env->facts);
+	sl_cfg_free(env->cfg);
+	free(env->pointer_kinds);
+	free(env);
+	return err;
+}
