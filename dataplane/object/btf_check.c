@@ -91,13 +91,23 @@ static bool is_section_name(const struct checker *c, uint32_t off)
 	return true;
 }
 
-enum name_rule { NAME_NONE, NAME_OPTIONAL, NAME_REQUIRED, NAME_DOTTED, NAME_SECTION, NAME_TEXT };
+enum name_rule {
+	NAME_NONE,
+	NAME_ANY,
+	NAME_OPTIONAL,
+	NAME_REQUIRED,
+	NAME_DOTTED,
+	NAME_SECTION,
+	NAME_TEXT
+};
 
 static bool name_fits(const struct checker *c, const struct btf_type *t, enum name_rule rule)
 {
 	switch (rule) {
 	case NAME_NONE:
 		return t->name_off == 0;
+	case NAME_ANY: /* "unsigned int" has a blank */
+		return true;
 	case NAME_OPTIONAL:
 		return t->name_off == 0 || is_name(c, t->name_off, false);
 	case NAME_REQUIRED:
@@ -265,7 +275,7 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
-	[BTF_KIND_INT] = { "INT", 4, 0, false, false, NAME_OPTIONAL, check_int },
+	[BTF_KIND_INT] = { "INT", 4, 0, false, false, NAME_ANY, check_int },
 	[BTF_KIND_PTR] = { "PTR", 0, 0, false, false, NAME_NONE, check_ref },
 	[BTF_KIND_ARRAY] = { "ARRAY", sizeof(struct btf_array), 0, false, false, NAME_NONE,
 		check_array },
@@ -286,7 +296,7 @@ static const struct kind kinds[] = {
 	[BTF_KIND_VAR] = { "VAR", sizeof(struct btf_var), 0, false, false, NAME_DOTTED, check_var },
 	[BTF_KIND_DATASEC] = { "DATASEC", 0, sizeof(struct btf_var_secinfo), true, false,
 		NAME_SECTION, check_datasec },
-	[BTF_KIND_FLOAT] = { "FLOAT", 0, 0, false, false, NAME_OPTIONAL, check_float },
+	[BTF_KIND_FLOAT] = { "FLOAT", 0, 0, false, false, NAME_ANY, check_float },
 	[BTF_KIND_DECL_TAG] = { "DECL_TAG", sizeof(struct btf_decl_tag), 0, false, true, NAME_TEXT,
 		check_decl_tag },
 	[BTF_KIND_TYPE_TAG] = { "TYPE_TAG", 0, 0, false, true, NAME_TEXT, check_ref },
