@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "fd.h"
+#include "helper.h"
 #include "jit.h"
 #include "map.h"
 #include "prog.h"
@@ -200,6 +201,8 @@ int sl_cmd_prog_load(const struct sl_call *call)
 			err = verify(prog, attr, &log);
 		err = sl_user_log_done(&log, call, SL_ATTR_PROG_LOG_TRUE_SIZE, err);
 	}
+	if (!err)
+		err = sl_helper_start();
 	if (!err)
 		err = sl_jit_compile(prog);
 	if (!err)

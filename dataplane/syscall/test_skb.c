@@ -1,4 +1,7 @@
 #include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +34,22 @@ static const struct {
 	{ END(gso_segs), offsetof(struct __sk_buff, gso_size) },
 	{ END(gso_size), offsetof(struct __sk_buff, hwtstamp) },
 };
+
+/* A test run refuses frames that end within the IP header they announce. */
+static bool is_truncated(const struct sl_test_packet *packet)
+{
+	const uint8_t *frame = packet->buffer + HEADROOM;
+	uint32_t len = packet->mbuf.pkt_len;
+
+	switch (rte_be_to_cpu_16(sl_packet_protocol(frame, len))) {
+	case ETH_P_IP:
+		return len < SL_ETH_HEADER + sizeof(struct iphdr);
+	case ETH_P_IPV6:
+		return len < SL_ETH_HEADER + sizeof(struct ipv6hdr);
+	default:
+		return false;
+	}
+}
 
 static int check_skb(const struct __sk_buff *skb, uint32_t len)
 {
@@ -124,6 +143,8 @@ int sl_test_run_skb(const struct sl_call *call, struct sl_prog *prog)
 	if (size < SL_ETH_HEADER || size > FRAME_MAX)
 		return -EINVAL;
 	err = sl_test_packet_init(&packet, call, HEADROOM, TAILROOM);
+	if (!err && is_truncated(&packet))
+		err = -EINVAL;
 	if (!err)
 		err = sl_test_read_ctx(call, &skb, sizeof(skb));
 	if (!err)

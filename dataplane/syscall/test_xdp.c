@@ -11,6 +11,7 @@
 
 enum {
 	HEADROOM = 256, /* XDP_PACKET_HEADROOM */
+	FRAME_HEADER = 40, /* of it, what the kernel keeps for its struct xdp_frame */
 	FRAME_MAX = SL_TEST_PAGE - HEADROOM - SL_TEST_TAILROOM,
 	ETHERNET_HEADER = 14,
 	META_MAX = 255, /* bytes of metadata in front of a packet */
@@ -51,6 +52,7 @@ static int run(const struct sl_call *call, struct sl_prog *prog, struct xdp_md *
 	int err;
 
 	sl_packet_begin(&ctx, &packet->mbuf);
+	ctx.head += FRAME_HEADER;
 	ctx.data += md->data;
 	ctx.ingress_ifindex = md->ingress_ifindex ? md->ingress_ifindex : SL_TEST_IFINDEX;
 	ctx.rx_queue_index = md->rx_queue_index;

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sluice/bpf.h>
+
 #include "helper.h"
 #include "oracle.h"
 #include "packet.h"
@@ -10,8 +12,8 @@
 #include "test_packet.h"
 
 /*
- * Random sequences of helper calls on random packets, run by the kernel as a program and here by
- * calling the helpers: the results, what they wrote to memory, the packet and the context must be
+ * Random sequences of helper calls on random packets, run by the kernel as a program, and here by
+ * calling the helpers, and as the same program compiled: the results, what they wrote to memory, the packet and the context must be
  * the same.
  */
 
@@ -75,7 +77,7 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 }
 
 /*
- * The kernel's side.
+ * The script as a program.
  */
 #define STACK_SLOT(arg) (short)(-OUT_BYTES * ((arg) + 1))
 
@@ -175,7 +177,10 @@ static void assemble(struct assembler *as, const struct script *script)
 	emit(as, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 }
 
-static int load_in_kernel(const struct script *script, const struct assembler *as)
+/* bpf(2): the kernel's or ours. */
+typedef long (*bpf_fn)(int cmd, union bpf_attr *attr, unsigned size);
+
+static int load(bpf_fn bpf, const struct script *script, const struct assembler *as)
 {
 	static char log[1 << 20];
 	union bpf_attr attr;
@@ -186,18 +191,20 @@ static int load_in_kernel(const struct script *script, const struct assembler *a
 	attr.insns = (unsigned long)as->insns;
 	attr.insn_cnt = as->count;
 	attr.license = (unsigned long)"GPL";
-	fd = (int)oracle_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+	fd = (int)bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
 	if (fd >= 0)
 		return fd;
 	attr.log_buf = (unsigned long)log;
 	attr.log_size = sizeof(log);
 	attr.log_level = 1;
-	oracle_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
-	sl_test_fail(__FILE__, __LINE__, "the kernel refuses:\n%s", log);
+	bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+	sl_test_fail(__FILE__, __LINE__, "%s refuses:\n%s",
+		bpf == oracle_bpf ? "the kernel" : "sluice", log);
 	return -1;
 }
 
-static bool run_in_kernel(const struct script *script, struct outcome *ret_outcome)
+/* False when there is nothing to compare: a test run refuses truncated IP headers. */
+static bool run_program(bpf_fn bpf, const struct script *script, struct outcome *ret_outcome)
 {
 	static struct assembler as;
 	union bpf_attr attr;
@@ -205,7 +212,7 @@ static bool run_in_kernel(const struct script *script, struct outcome *ret_outco
 	int fd;
 
 	assemble(&as, script);
-	fd = load_in_kernel(script, &as);
+	fd = load(bpf, script, &as);
 	if (fd < 0)
 		return false;
 	memset(&attr, 0, sizeof(attr));
@@ -215,8 +222,7 @@ static bool run_in_kernel(const struct script *script, struct outcome *ret_outco
 	attr.test.data_out = (unsigned long)ret_outcome->packet;
 	attr.test.data_size_out = sizeof(ret_outcome->packet);
 	attr.test.repeat = 1;
-	ret = oracle_bpf(BPF_PROG_TEST_RUN, &attr, sizeof(attr));
-	/* Test runs refuse truncated IP headers. */
+	ret = bpf(BPF_PROG_TEST_RUN, &attr, sizeof(attr));
 	if (ret != 0 && !(errno == EINVAL && script->is_skb && script->len < MIN_IP_FRAME))
 		sl_test_fail(__FILE__, __LINE__, "test run: %s", strerror(errno));
 	close(fd);
@@ -226,7 +232,7 @@ static bool run_in_kernel(const struct script *script, struct outcome *ret_outco
 }
 
 /*
- * Our side.
+ * The script as calls.
  */
 static uint64_t call_helper(struct sl_ctx *ctx, const struct call *call, uint64_t hash)
 {
@@ -249,7 +255,7 @@ static uint64_t call_helper(struct sl_ctx *ctx, const struct call *call, uint64_
 	return hash;
 }
 
-static void run_here(const struct script *script, struct outcome *ret_outcome)
+static void call_directly(const struct script *script, struct outcome *ret_outcome)
 {
 	static struct test_packet packet;
 	struct sl_ctx *ctx = &packet.ctx;
@@ -584,14 +590,19 @@ static void describe(const struct script *script, char *text, size_t size)
 		script->packet[12], script->packet[13]);
 }
 
-static bool compare(const struct script *script)
+enum side { CALLED, COMPILED };
+
+static bool compare(const struct script *script, enum side side)
 {
 	static struct outcome theirs, ours;
 	char text[2048];
 
-	if (!run_in_kernel(script, &theirs))
+	if (!run_program(oracle_bpf, script, &theirs))
 		return true;
-	run_here(script, &ours);
+	/* What a compiled program leaves does not say how much metadata nobody wrote. */
+	call_directly(script, &ours);
+	if (side == COMPILED && !run_program(sluice_bpf, script, &ours))
+		return false;
 	if (ours.ret == theirs.ret && ours.len == theirs.len &&
 		memcmp(ours.packet + ours.meta_len, theirs.packet + ours.meta_len,
 			ours.len - ours.meta_len) == 0)
@@ -605,21 +616,21 @@ static bool compare(const struct script *script)
 	return false;
 }
 
-static void compare_many(bool is_skb, unsigned runs)
+static void compare_many(bool is_skb, enum side side, unsigned runs)
 {
 	struct script script;
 	unsigned failures = 0;
 
 	for (unsigned i = 0; i < runs && failures < 10; i++) {
 		make_script(&script, is_skb);
-		if (compare(&script))
+		if (compare(&script, side))
 			continue;
 		/* The shortest beginning that still differs says most. */
 		for (unsigned count = 1; count < script.call_count; count++) {
 			struct script shorter = script;
 
 			shorter.call_count = count;
-			if (!compare(&shorter))
+			if (!compare(&shorter, side))
 				break;
 		}
 		failures++;
@@ -629,11 +640,23 @@ static void compare_many(bool is_skb, unsigned runs)
 TEST(helper_differential, skb_calls_do_what_the_kernels_do)
 {
 	ORACLE_OR_SKIP();
-	compare_many(true, 10000);
+	compare_many(true, CALLED, 10000);
 }
 
 TEST(helper_differential, xdp_calls_do_what_the_kernels_do)
 {
 	ORACLE_OR_SKIP();
-	compare_many(false, 5000);
+	compare_many(false, CALLED, 5000);
+}
+
+TEST(helper_differential, compiled_skb_programs_do_what_the_kernels_do)
+{
+	ORACLE_OR_SKIP();
+	compare_many(true, COMPILED, 60);
+}
+
+TEST(helper_differential, compiled_xdp_programs_do_what_the_kernels_do)
+{
+	ORACLE_OR_SKIP();
+	compare_many(false, COMPILED, 60);
 }
