@@ -107,6 +107,8 @@ static int array_sys_update(struct sl_map *map, const void *key, const void *val
 {
 	uint32_t index = sl_array_index(key);
 
+	if (flags & BPF_F_LOCK)
+		return -EINVAL;
 	return sl_array_update(&map->desc, NULL, &index, value, flags);
 }
 

@@ -15,13 +15,16 @@ void *sl_array_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, 
 	return (uint8_t *)desc->data + (uint64_t)index * desc->value_stride;
 }
 
+/* In the kernel's order; there is no lock in a value for BPF_F_LOCK to take. */
 static inline long check_update(const struct sl_map_desc *desc, uint32_t index, uint64_t flags)
 {
-	if (sl_unlikely(flags > BPF_EXIST))
+	if (sl_unlikely((flags & ~(uint64_t)BPF_F_LOCK) > BPF_EXIST))
 		return -EINVAL;
 	if (sl_unlikely(index >= desc->max_entries))
 		return -E2BIG;
-	return sl_unlikely(flags == BPF_NOEXIST) ? -EEXIST : 0;
+	if (sl_unlikely(flags & BPF_NOEXIST))
+		return -EEXIST;
+	return sl_unlikely(flags & BPF_F_LOCK) ? -EINVAL : 0;
 }
 
 SL_FAST_INLINE
