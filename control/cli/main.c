@@ -10,6 +10,8 @@ static int cmd_version(int argc, char **argv);
 static const struct sl_verb verbs[] = {
 	{ "run", "--local -- COMMAND...", "run COMMAND with a Sluice of its own for its bpf(2)",
 		sl_cmd_run },
+	{ "forward", "[EAL OPTIONS] -- OPTIONS", "run ports and workers ('-- --help' for more)",
+		sl_cmd_forward },
 	{ "version", NULL, "print the version", cmd_version },
 	{ "help", NULL, "print this list", cmd_help },
 };

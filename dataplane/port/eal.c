@@ -227,12 +227,13 @@ static int init_quietly(struct args *args)
 {
 	int kept = memfd_create("eal", MFD_CLOEXEC);
 	int out = dup(STDOUT_FILENO), err_fd = dup(STDERR_FILENO);
-	int result, saved_optind = optind;
+	int result, saved_optind = optind, saved_opterr = opterr;
 	char *argv[ARGS_MAX + 1];
 	ssize_t n;
 
 	/* The EAL moves and replaces the pointers of its vector. */
 	memcpy(argv, args->arg, sizeof(argv));
+	opterr = 1;
 	fflush(NULL);
 	if (kept >= 0 && out >= 0 && err_fd >= 0) {
 		dup2(kept, STDOUT_FILENO);
@@ -247,6 +248,7 @@ static int init_quietly(struct args *args)
 	close(out);
 	close(err_fd);
 	optind = saved_optind;
+	opterr = saved_opterr;
 	if (result < 0 && kept >= 0) {
 		char text[sizeof(reason)];
 

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <sluice/dataplane.h>
+#include <stdint.h>
+
+struct bpf_object;
+struct bpf_program;
+
+/*
+ * What `sluice forward` attaches: read from its command line, loaded through libbpf once per object
+ * file (so that programs of one file share its maps), attached when the ports are there. Functions
+ * that return an exit status have printed the reason.
+ */
+enum { SL_FORWARD_MAX = 64, SL_FORWARD_ACTIONS = 8 };
+
+/* A program in an object file. */
+struct sl_forward_prog {
+	char *path;
+	char *name; /* function or section; NULL: the only one of its type */
+	unsigned object; /* index in sl_forward_spec.objects */
+	struct bpf_program *prog;
+};
+
+struct sl_forward_filter {
+	char *port;
+	enum sluice_tc_hook hook;
+	struct sluice_tc_filter filter;
+	struct sl_forward_prog classifier;
+	struct sluice_tc_action verdicts[SL_FORWARD_ACTIONS];
+	struct sl_forward_prog actions[SL_FORWARD_ACTIONS]; /* path NULL: a plain verdict */
+};
+
+struct sl_forward_xdp {
+	char *port;
+	struct sl_forward_prog prog;
+};
+
+struct sl_forward_spec {
+	struct sl_forward_xdp xdp[SL_FORWARD_MAX];
+	struct sl_forward_filter tc[SL_FORWARD_MAX];
+	struct {
+		const char *path;
+		struct bpf_object *obj;
+		char *log; /* the verifier's */
+	} objects[SL_FORWARD_MAX];
+	unsigned xdp_count, tc_count, object_count;
+};
+
+/* Take an option's value apart, in place. 0 or negative errno. */
+int sl_forward_add_xdp(struct sl_forward_spec *spec, char *value);
+int sl_forward_add_tc(struct sl_forward_spec *spec, char *value);
+
+/* Opens and loads all objects. */
+int sl_forward_load(struct sl_forward_spec *spec);
+void sl_forward_unload(struct sl_forward_spec *spec);
+
+/* Attaches everything. */
+int sl_forward_attach(struct sl_forward_spec *spec);
+
+/* The ifindex of a port by name or number, 0 when there is none. */
+uint32_t sl_forward_port(const char *name);
+
+/* The counters since the start. */
+void sl_forward_print(double seconds);
+int sl_forward_write_json(const char *path, double seconds);

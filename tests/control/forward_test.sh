@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# forward_test.sh BUILD_DIR: `sluice forward` with real programs, and with what it must refuse.
+set -uo pipefail
+build_dir=$1
+sluice=$build_dir/control/cli/sluice
+bpf=$build_dir/programs
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+eal=(--no-huge -m 256 --no-shconf --no-pci)
+bad=0
+
+say() {
+	echo "$*"
+	bad=1
+}
+
+# runs NAME OPTIONS...: must succeed and account for every packet.
+runs() {
+	local name=$1
+	shift
+	timeout 60 "$sluice" forward "${eal[@]}" -- "$@" --seconds 0.5 --json "$work/json" \
+		>"$work/out" 2>"$work/err" || say "$name: exit status $?: $(cat "$work/err")"
+	[ -s "$work/err" ] && say "$name: $(cat "$work/err")"
+	python3 - "$name" "$work/json" <<-'END' || bad=1
+		import json, sys
+		j = json.load(open(sys.argv[2]))
+		if j["packets_in"] == 0 or j["packets_in"] != j["packets_accounted"]:
+		    sys.exit("%s: %d packets in, %d accounted for" % (sys.argv[1], j["packets_in"],
+		        j["packets_accounted"]))
+	END
+}
+
+counter() {
+	python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["counters"][sys.argv[2]])' \
+		"$work/json" "$1"
+}
+
+# refuses NAME WORD ARGUMENTS...: must fail with one line on stderr that contains WORD.
+refuses() {
+	local name=$1 word=$2 status
+	shift 2
+	timeout 60 "$sluice" forward "$@" >"$work/out" 2>"$work/err"
+	status=$?
+	[ $status -ne 0 ] && [ $status -lt 124 ] || say "$name: exit status $status"
+	[ "$(wc -l <"$work/err")" = 1 ] || say "$name: not one line: $(cat "$work/err")"
+	grep -q -- "$word" "$work/err" || say "$name: says $(cat "$work/err")"
+	[ -s "$work/out" ] && say "$name: on stdout: $(head -n 3 "$work/out")"
+}
+
+before=$(ls -d /var/run/dpdk/rte /dev/shm/* 2>/dev/null)
+
+python3 programs/make_capture.py --packets 2000 "$work/in.pcap" >/dev/null ||
+	say "no capture"
+runs macswap --port "net_pcap0,rx_pcap=$work/in.pcap,tx_pcap=$work/out.pcap" \
+	--xdp net_pcap0="$bpf/macswap.bpf.o:macswap"
+[ "$(counter tx)" = 2000 ] || say "macswap: $(counter tx) of 2000 sent"
+[ "$(stat -c %s "$work/in.pcap")" = "$(stat -c %s "$work/out.pcap")" ] ||
+	say "macswap: what was sent is not as long as what was received"
+
+runs loop --port net_ring0 --xdp 1="$bpf/macswap.bpf.o" --send 1=64
+[ "$(counter sent)" = 64 ] || say "loop: $(counter sent) of 64 sent"
+
+runs "no program" --port net_null0,size=64
+[ "$(counter kernel)" = "$(counter rx)" ] || say "no program: not all passed"
+
+runs "pass to" --port "net_pcap0,rx_pcap=$work/in.pcap" --port net_null0 --pass-to net_pcap0=2
+[ "$(counter tx)" -ge 2000 ] || say "pass to: $(counter tx) of 2000 sent"
+
+runs police --port "net_pcap0,rx_pcap=$work/in.pcap" \
+	--tc "1,ingress,$bpf/police.bpf.o:classifier,action=$bpf/police.bpf.o:action"
+
+port="net_null0"
+: >"$work/empty.o"
+head -c 700 "$bpf/macswap.bpf.o" >"$work/short.o"
+refuses "no port" "no port" "${eal[@]}" --
+refuses "unknown pmd" net_nosuch0 "${eal[@]}" -- --port net_nosuch0
+refuses "missing capture" "No such file" "${eal[@]}" -- --port net_pcap0,rx_pcap=/nonexistent
+refuses "no capture" "file format" "${eal[@]}" -- --port "net_pcap0,rx_pcap=$bpf/macswap.bpf.o"
+refuses "missing object" "No such file" "${eal[@]}" -- --port $port --xdp 1=/nonexistent.o
+refuses "empty object" "not a BPF object" "${eal[@]}" -- --port $port --xdp "1=$work/empty.o"
+refuses "cut object" "cut\|short.o" "${eal[@]}" -- --port $port --xdp "1=$work/short.o"
+refuses "no such program" "no program" "${eal[@]}" -- --port $port --xdp "1=$bpf/macswap.bpf.o:x"
+refuses "wrong type" "another type" "${eal[@]}" -- --port $port \
+	--tc "1,ingress,$bpf/macswap.bpf.o:xdp"
+refuses "no such port" "no port 7" "${eal[@]}" -- --port $port --xdp "7=$bpf/macswap.bpf.o"
+refuses "bad hook" "bad value" "${eal[@]}" -- --port $port --tc "1,sideways,$bpf/police.bpf.o"
+refuses "bad key" "bad value" "${eal[@]}" -- --port $port --tc "1,ingress,$bpf/police.bpf.o,x=1"
+refuses "bad option" "--nope" "${eal[@]}" -- --nope
+refuses "bad EAL option" "nope" --nope -- --port $port
+refuses "bad seconds" "bad value" "${eal[@]}" -- --port $port --seconds -1
+refuses "no separator" "'--'" --port $port
+
+[ "$before" = "$(ls -d /var/run/dpdk/rte /dev/shm/* 2>/dev/null)" ] || say "something is left behind"
+exit $bad
