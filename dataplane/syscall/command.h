@@ -27,6 +27,7 @@ struct sl_call {
 /* Fields of union bpf_attr that are newer than Debian 12's header. */
 enum sl_attr_offset {
 	SL_ATTR_OBJ_PATH_FD = 16,
+	SL_ATTR_RELATIVE_FD = 20,
 	SL_ATTR_MAP_TOKEN_FD = 76,
 	SL_ATTR_PROG_LOG_TRUE_SIZE = 140,
 	SL_ATTR_PROG_FD_ARRAY_CNT = 148,

@@ -150,14 +150,13 @@ int sl_cmd_obj_pin(const struct sl_call *call)
 	char path[PATH_MAX];
 	struct sl_object *obj;
 	struct stat st;
-	int access, err;
+	int access, err = 0;
 
 	if ((attr->file_flags & ~F_PATH_FD) ||
 		(!(attr->file_flags & F_PATH_FD) && sl_attr_u32(attr, SL_ATTR_OBJ_PATH_FD)))
 		return -EINVAL;
-	err = sl_fd_get_any(attr->bpf_fd, &obj, &access);
-	if (err)
-		return err;
+	if (sl_fd_get_any(attr->bpf_fd, &obj, &access) != 0)
+		return -EINVAL;
 	if (obj->type != SL_OBJECT_MAP && obj->type != SL_OBJECT_PROG &&
 		obj->type != SL_OBJECT_LINK)
 		err = -EINVAL;

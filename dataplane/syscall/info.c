@@ -205,9 +205,9 @@ static int btf_info(const struct sl_call *call, struct sl_btf *btf)
 	err = read_info(call, &info, sizeof(info));
 	if (err)
 		return err;
-	if ((info.name != 0) != (info.name_len != 0))
-		return -EINVAL;
 	err = give_array(info.btf, info.btf_size, btf->data, btf->size, 1);
+	if (!err && (info.name != 0) != (info.name_len != 0))
+		err = -EINVAL;
 	if (!err && info.name) /* blobs of programs have no name */
 		err = sl_user_write(info.name, "", 1);
 	if (err)
@@ -246,7 +246,7 @@ int sl_cmd_obj_info(const struct sl_call *call)
 
 	err = sl_fd_get_any(call->attr->info.bpf_fd, &obj, &access);
 	if (err)
-		return err;
+		return err == -EBADF ? -EBADFD : err; /* this command's own idea of it */
 	switch (obj->type) {
 	case SL_OBJECT_PROG:
 		err = prog_info(call, sl_prog_of(obj));

@@ -73,8 +73,8 @@ int sl_cmd_map_create(const struct sl_call *call)
 	if (err)
 		return err;
 	err = sl_name_check(attr->map_name);
-	if (!err && attr->map_ifindex)
-		err = -EINVAL;
+	if (!err && attr->map_ifindex) /* offload to a device */
+		err = -EOPNOTSUPP;
 	if (!err && (attr->btf_key_type_id || attr->btf_value_type_id))
 		err = attach_btf(map, attr);
 	if (!err)
@@ -88,27 +88,19 @@ int sl_cmd_map_create(const struct sl_call *call)
 
 int sl_cmd_map_freeze(const struct sl_call *call)
 {
-	struct sl_object *obj;
 	struct sl_map *map;
-	int access, memfd, err;
 	bool frozen = false;
+	int err, memfd;
 
-	err = sl_fd_get_any(call->attr->map_fd, &obj, &access);
+	err = sl_map_get_for(call->attr->map_fd, false, true, &map);
 	if (err)
 		return err;
-	if (obj->type != SL_OBJECT_MAP) {
-		sl_object_unref(obj);
-		return -EINVAL;
-	}
-	map = sl_map_of(obj);
 	memfd = map->ops->mmap_fd ? map->ops->mmap_fd(map) : -1;
-	if (access == O_RDONLY)
-		err = -EPERM;
-	else if (!__atomic_compare_exchange_n(
-			 &map->frozen, &frozen, true, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (!__atomic_compare_exchange_n(
+		    &map->frozen, &frozen, true, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		err = -EBUSY;
 	else if (memfd >= 0) /* who maps the values from now on may only read them */
 		fcntl(memfd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
-	sl_object_unref(obj);
+	sl_map_unref(map);
 	return err;
 }

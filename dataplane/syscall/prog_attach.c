@@ -73,14 +73,29 @@ int sl_cmd_prog_bind_map(const struct sl_call *call)
 
 /*
  * PROG_ATTACH, _DETACH and _QUERY serve hooks that are not there (cgroups, sockets); packet hooks
- * are attached to by links and by netlink. So what remains is the order in which the kernel refuses.
+ * are attached to by links and by netlink. What remains is how the kernel refuses: attach types of
+ * cgroups look for one behind the target's descriptor, others are unknown to these commands.
  */
+static bool is_cgroup_type(uint32_t type)
+{
+	static const uint64_t types =
+		1ull << BPF_CGROUP_INET_INGRESS | 1ull << BPF_CGROUP_INET_EGRESS |
+		1ull << BPF_CGROUP_INET_SOCK_CREATE | 1ull << BPF_CGROUP_SOCK_OPS |
+		1ull << BPF_CGROUP_DEVICE | 1ull << BPF_CGROUP_INET4_BIND |
+		1ull << BPF_CGROUP_INET6_BIND | 1ull << BPF_CGROUP_INET4_CONNECT |
+		1ull << BPF_CGROUP_INET6_CONNECT | 1ull << BPF_CGROUP_INET4_POST_BIND |
+		1ull << BPF_CGROUP_INET6_POST_BIND | 1ull << BPF_CGROUP_SYSCTL |
+		1ull << BPF_CGROUP_GETSOCKOPT | 1ull << BPF_CGROUP_SETSOCKOPT;
+
+	return type < 64 && types >> type & 1;
+}
+
 int sl_cmd_prog_attach(const struct sl_call *call)
 {
 	struct sl_prog *prog;
 	int err;
 
-	if (call->attr->attach_type != BPF_XDP)
+	if (call->attr->attach_type != BPF_XDP && !is_cgroup_type(call->attr->attach_type))
 		return -EINVAL;
 	err = sl_prog_get_by_fd(call->attr->attach_bpf_fd, &prog);
 	if (err)
@@ -91,10 +106,15 @@ int sl_cmd_prog_attach(const struct sl_call *call)
 
 int sl_cmd_prog_detach(const struct sl_call *call)
 {
-	return -EINVAL;
+	/* attach_flags, and relative_fd of newer headers, are for other hooks. */
+	if (call->attr->attach_flags || sl_attr_u32(call->attr, SL_ATTR_RELATIVE_FD))
+		return -EINVAL;
+	return is_cgroup_type(call->attr->attach_type) ? -EBADF : -EINVAL;
 }
 
 int sl_cmd_prog_query(const struct sl_call *call)
 {
-	return -EINVAL;
+	if (call->attr->query.query_flags & ~(uint32_t)BPF_F_QUERY_EFFECTIVE)
+		return -EINVAL;
+	return is_cgroup_type(call->attr->query.attach_type) ? -EBADF : -EINVAL;
 }

@@ -49,10 +49,14 @@ static int check(const union bpf_attr *attr)
 
 	if (attr->prog_flags & ~LOAD_FLAGS)
 		return -EINVAL;
+	/* Tokens are the kernel's. */
 	if (attr->prog_flags & F_TOKEN_FD)
 		return -EINVAL;
 	if (attr->insn_cnt == 0 || attr->insn_cnt > INSNS_MAX)
 		return -E2BIG;
+	/* None of our types may sleep. */
+	if (attr->prog_flags & BPF_F_SLEEPABLE)
+		return -EINVAL;
 	/* Attaching to a function of the kernel or of another program: none of our types does. */
 	if (attr->attach_prog_fd) {
 		err = sl_prog_get_by_fd(attr->attach_prog_fd, &target);

@@ -28,26 +28,76 @@
  */
 enum { REPEAT_CHUNK = 256 };
 
-int sl_test_packet_init(struct sl_test_packet *packet, const struct sl_call *call,
-	uint32_t headroom_bytes, uint32_t tailroom_bytes)
+static void mbuf_init(
+	struct rte_mbuf *m, uint8_t *buffer, uint32_t size, uint32_t offset, uint32_t len)
 {
-	uint32_t len = call->attr->test.data_size_in;
-	size_t size = (size_t)headroom_bytes + len + tailroom_bytes;
-	struct rte_mbuf *m = &packet->mbuf;
-
 	memset(m, 0, sizeof(*m));
-	packet->buffer = calloc(1, size);
-	if (!packet->buffer)
-		return -ENOMEM;
-	/* sl_packet_begin finds more headroom right before an mbuf's buffer: here it is. */
-	m->buf_addr = packet->buffer + SL_HEADROOM_SPARE;
-	m->buf_len = size - SL_HEADROOM_SPARE;
-	m->data_off = headroom_bytes - SL_HEADROOM_SPARE;
+	m->buf_addr = buffer;
+	m->buf_len = size;
+	m->data_off = offset;
 	m->data_len = len;
 	m->pkt_len = len;
 	m->nb_segs = 1;
 	m->refcnt = 1;
-	return sl_user_read(packet->buffer + headroom_bytes, call->attr->test.data_in, len);
+}
+
+int sl_test_packet_init(struct sl_test_packet *packet, const struct sl_call *call,
+	uint32_t headroom_bytes, uint32_t linear_bytes, uint32_t tailroom_bytes)
+{
+	uint32_t left = call->attr->test.data_size_in - linear_bytes;
+	uint32_t pages = (left + SL_TEST_PAGE - 1) / SL_TEST_PAGE;
+	size_t first_size = (size_t)headroom_bytes + linear_bytes + tailroom_bytes;
+	struct rte_mbuf *m = packet->mbufs;
+	uint8_t *page;
+	int err;
+
+	packet->buffer = NULL;
+	if (pages > SL_TEST_FRAGS)
+		return -ENOMEM;
+	packet->buffer = calloc(1, first_size + (size_t)pages * SL_TEST_PAGE);
+	if (!packet->buffer)
+		return -ENOMEM;
+	/* sl_packet_begin finds more headroom right before an mbuf's buffer: here it is. */
+	mbuf_init(m, packet->buffer + SL_HEADROOM_SPARE, first_size - SL_HEADROOM_SPARE,
+		headroom_bytes - SL_HEADROOM_SPARE, linear_bytes);
+	err = sl_user_read(packet->buffer + headroom_bytes, call->attr->test.data_in, linear_bytes);
+	if (err)
+		return err;
+	page = packet->buffer + first_size;
+	for (uint32_t i = 1; i <= pages; i++, page += SL_TEST_PAGE) {
+		uint32_t len = sl_min(left, (uint32_t)SL_TEST_PAGE);
+
+		mbuf_init(&m[i], page, SL_TEST_PAGE, 0, len);
+		m[i - 1].next = &m[i];
+		left -= len;
+	}
+	m->nb_segs = 1 + pages;
+	m->pkt_len = call->attr->test.data_size_in;
+	return pages ? sl_user_read(packet->buffer + first_size,
+			       call->attr->test.data_in + linear_bytes, m->pkt_len - linear_bytes)
+		     : 0;
+}
+
+int sl_test_packet_gather(struct sl_test_packet *packet, const uint8_t *start, const uint8_t *end,
+	struct sl_test_result *ret_result)
+{
+	const struct rte_mbuf *m;
+	size_t len = end - start;
+	uint8_t *at;
+
+	for (m = packet->mbufs[0].next; m; m = m->next)
+		len += m->data_len;
+	at = ret_result->data = malloc(sl_max(len, (size_t)1));
+	if (!at)
+		return -ENOMEM;
+	ret_result->len_bytes = len;
+	memcpy(at, start, end - start);
+	at += end - start;
+	for (m = packet->mbufs[0].next; m; m = m->next) {
+		memcpy(at, (const uint8_t *)m->buf_addr + m->data_off, m->data_len);
+		at += m->data_len;
+	}
+	return 0;
 }
 
 int sl_test_read_ctx(const struct sl_call *call, void *ctx, size_t size)

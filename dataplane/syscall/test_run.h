@@ -18,25 +18,35 @@ struct sl_prog;
 #define SL_TEST_TAILROOM 320
 #define SL_TEST_PAGE 4096
 
-struct sl_test_packet {
-	struct rte_mbuf mbuf; /* without a pool */
-	uint8_t *buffer; /* owned */
-};
-
-/* data_in in a buffer with room before and behind. The buffer is to be freed, also on failure. */
-SL_CONTROL int sl_test_packet_init(struct sl_test_packet *packet, const struct sl_call *call,
-	uint32_t headroom_bytes, uint32_t tailroom_bytes);
-
-/* ctx_in, zeroes where there is none. */
-SL_CONTROL int sl_test_read_ctx(const struct sl_call *call, void *ctx, size_t size);
-SL_ANY bool sl_test_all_zero(const void *start, size_t from, size_t to);
-
 struct sl_test_result {
-	const uint8_t *data;
+	uint8_t *data; /* owned */
 	uint32_t len_bytes;
 	uint32_t retval;
 	uint32_t duration_ns; /* of one run, on average */
 };
+
+/* Pages that may follow the first buffer: the kernel's MAX_SKB_FRAGS. */
+#define SL_TEST_FRAGS 17
+
+struct sl_test_packet {
+	struct rte_mbuf mbufs[1 + SL_TEST_FRAGS]; /* a chain, without a pool */
+	uint8_t *buffer; /* owned: the first one's, and then the pages */
+};
+
+/*
+ * data_in in a buffer with room before and behind, of which the first holds `linear_bytes` and
+ * pages hold the rest. -ENOMEM when that are too many. The buffer is to be freed, also on failure.
+ */
+SL_CONTROL int sl_test_packet_init(struct sl_test_packet *packet, const struct sl_call *call,
+	uint32_t headroom_bytes, uint32_t linear_bytes, uint32_t tailroom_bytes);
+
+/* The packet as one piece, for data_out: [start, end) and then the pages. To be freed. */
+SL_CONTROL int sl_test_packet_gather(struct sl_test_packet *packet, const uint8_t *start,
+	const uint8_t *end, struct sl_test_result *ret_result);
+
+/* ctx_in, zeroes where there is none. */
+SL_CONTROL int sl_test_read_ctx(const struct sl_call *call, void *ctx, size_t size);
+SL_ANY bool sl_test_all_zero(const void *start, size_t from, size_t to);
 
 /* Runs the program on a context whose packet is set up; fills in retval and duration_ns. */
 SL_CONTROL int sl_test_run(const struct sl_call *call, struct sl_prog *prog, struct sl_ctx *ctx,

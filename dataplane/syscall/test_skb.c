@@ -39,7 +39,7 @@ static const struct {
 static bool is_truncated(const struct sl_test_packet *packet)
 {
 	const uint8_t *frame = packet->buffer + HEADROOM;
-	uint32_t len = packet->mbuf.pkt_len;
+	uint32_t len = packet->mbufs[0].pkt_len;
 
 	switch (rte_be_to_cpu_16(sl_packet_protocol(frame, len))) {
 	case ETH_P_IP:
@@ -103,36 +103,40 @@ static int run(const struct sl_call *call, struct sl_prog *prog, struct __sk_buf
 	bool with_link_layer = prog->type != BPF_PROG_TYPE_SOCKET_FILTER;
 	struct sl_test_result result = { 0 };
 	struct sl_ctx ctx = { 0 };
+	struct rte_mbuf *m = packet->mbufs;
 	int err;
 
-	set_up(&ctx, skb, &packet->mbuf);
+	set_up(&ctx, skb, m);
 	if (!with_link_layer) {
 		ctx.data += SL_ETH_HEADER;
 		ctx.data_meta = ctx.data;
 		ctx.len -= SL_ETH_HEADER;
-		packet->mbuf.data_off += SL_ETH_HEADER;
-		packet->mbuf.data_len -= SL_ETH_HEADER;
-		packet->mbuf.pkt_len -= SL_ETH_HEADER;
+		m->data_off += SL_ETH_HEADER;
+		m->data_len -= SL_ETH_HEADER;
+		m->pkt_len -= SL_ETH_HEADER;
 		if (!skb->wire_len)
 			ctx.wire_len = ctx.len;
 	}
 	err = sl_test_run(call, prog, &ctx, &result);
 	if (err)
 		return err;
+	/* Its header has been taken off; what comes back has an empty one. */
 	if (!with_link_layer) {
 		ctx.data -= SL_ETH_HEADER;
 		memset(ctx.data, 0, SL_ETH_HEADER);
 	}
 	give_back(skb, &ctx);
-	result.data = ctx.data;
-	result.len_bytes = ctx.data_end - ctx.data;
-	return sl_test_finish(call, &result, skb, sizeof(*skb));
+	err = sl_test_packet_gather(packet, ctx.data, ctx.data_end, &result);
+	if (!err)
+		err = sl_test_finish(call, &result, skb, sizeof(*skb));
+	free(result.data);
+	return err;
 }
 
 int sl_test_run_skb(const struct sl_call *call, struct sl_prog *prog)
 {
 	const union bpf_attr *attr = call->attr;
-	struct sl_test_packet packet = { .buffer = NULL };
+	struct sl_test_packet packet;
 	uint32_t size = attr->test.data_size_in;
 	struct __sk_buff skb;
 	int err;
@@ -142,7 +146,7 @@ int sl_test_run_skb(const struct sl_call *call, struct sl_prog *prog)
 		return -EINVAL;
 	if (size < SL_ETH_HEADER || size > FRAME_MAX)
 		return -EINVAL;
-	err = sl_test_packet_init(&packet, call, HEADROOM, TAILROOM);
+	err = sl_test_packet_init(&packet, call, HEADROOM, size, TAILROOM);
 	if (!err && is_truncated(&packet))
 		err = -EINVAL;
 	if (!err)

@@ -12,19 +12,21 @@
 enum {
 	HEADROOM = 256, /* XDP_PACKET_HEADROOM */
 	FRAME_HEADER = 40, /* of it, what the kernel keeps for its struct xdp_frame */
-	FRAME_MAX = SL_TEST_PAGE - HEADROOM - SL_TEST_TAILROOM,
 	ETHERNET_HEADER = 14,
-	META_MAX = 255, /* bytes of metadata in front of a packet */
+	META_MAX = HEADROOM - FRAME_HEADER,
 };
 
-/* xdp_md as the caller gives it: data is where the packet begins after its metadata. */
+/*
+ * xdp_md as the caller gives it: data is where the packet begins after its metadata, data_end where
+ * its first buffer ends.
+ */
 static int check_md(const struct sl_call *call, const struct xdp_md *md)
 {
 	const union bpf_attr *attr = call->attr;
 
 	if (!attr->test.ctx_in)
 		return 0;
-	if (md->data_meta || md->data_end != attr->test.data_size_in || md->data > md->data_end ||
+	if (md->data_meta || md->data_end > attr->test.data_size_in || md->data > md->data_end ||
 		md->data % sizeof(uint32_t) || md->data > META_MAX)
 		return -EINVAL;
 	if (md->egress_ifindex || (!md->ingress_ifindex && md->rx_queue_index))
@@ -48,33 +50,36 @@ static int run(const struct sl_call *call, struct sl_prog *prog, struct xdp_md *
 	struct sl_test_packet *packet)
 {
 	struct sl_test_result result = { 0 };
+	struct rte_mbuf *m = packet->mbufs;
 	struct sl_ctx ctx = { 0 };
 	int err;
 
-	sl_packet_begin(&ctx, &packet->mbuf);
+	sl_packet_begin(&ctx, m);
 	ctx.head += FRAME_HEADER;
 	ctx.data += md->data;
 	ctx.ingress_ifindex = md->ingress_ifindex ? md->ingress_ifindex : SL_TEST_IFINDEX;
 	ctx.rx_queue_index = md->rx_queue_index;
-	ctx.len = packet->mbuf.pkt_len - md->data;
-	packet->mbuf.data_off += md->data;
-	packet->mbuf.data_len -= md->data;
-	packet->mbuf.pkt_len -= md->data;
+	ctx.len = m->pkt_len - md->data;
+	m->data_off += md->data;
+	m->data_len -= md->data;
+	m->pkt_len -= md->data;
 	err = sl_test_run(call, prog, &ctx, &result);
+	if (!err)
+		err = sl_test_packet_gather(packet, ctx.data_meta, ctx.data_end, &result);
 	if (err)
 		return err;
 	md->data = ctx.data - ctx.data_meta;
 	md->data_end = ctx.data_end - ctx.data_meta;
-	result.data = ctx.data_meta;
-	result.len_bytes = ctx.data_end - ctx.data_meta;
-	return sl_test_finish(call, &result, md, sizeof(*md));
+	err = sl_test_finish(call, &result, md, sizeof(*md));
+	free(result.data);
+	return err;
 }
 
 int sl_test_run_xdp(const struct sl_call *call, struct sl_prog *prog)
 {
 	const union bpf_attr *attr = call->attr;
-	struct sl_test_packet packet = { .buffer = NULL };
-	uint32_t size = attr->test.data_size_in, headroom;
+	uint32_t size = attr->test.data_size_in, headroom, linear_max, linear;
+	struct sl_test_packet packet;
 	struct xdp_md md;
 	int err;
 
@@ -90,10 +95,11 @@ int sl_test_run_xdp(const struct sl_call *call, struct sl_prog *prog)
 	if (err)
 		return err;
 	headroom = HEADROOM - md.data;
-	if (size < ETHERNET_HEADER + md.data || size > FRAME_MAX + md.data)
+	linear_max = SL_TEST_PAGE - headroom - SL_TEST_TAILROOM;
+	linear = sl_min(attr->test.ctx_in ? md.data_end : size, linear_max);
+	if (size < ETHERNET_HEADER + md.data)
 		return -EINVAL;
-	err = sl_test_packet_init(
-		&packet, call, headroom, SL_TEST_PAGE - SL_TEST_TAILROOM - headroom - size);
+	err = sl_test_packet_init(&packet, call, headroom, linear, linear_max - linear);
 	if (!err)
 		err = check_ingress(&md);
 	if (!err)
