@@ -160,11 +160,11 @@ struct run {
 	uint64_t time_ns;
 };
 
-static uint64_t now_ns(void)
+static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
@@ -172,10 +172,11 @@ static uint64_t now_ns(void)
 static int run_on_cpu(unsigned cpu, void *arg)
 {
 	struct run *r = arg;
-	struct sl_run run = { .cpu = cpu, .random = now_ns() | 1 };
+	struct sl_run run = { .cpu = cpu, .random = clock_ns(CLOCK_MONOTONIC) | 1 };
 	struct sl_prog_stats *stats = &r->prog->stats[cpu];
 	uint32_t left = r->repeat;
-	uint64_t start = now_ns();
+	/* The kernel stops its clock as well while somebody else has the CPU. */
+	uint64_t start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
 	r->ctx->run = &run;
 	r->ctx->cpu = cpu;
@@ -188,7 +189,7 @@ static int run_on_cpu(unsigned cpu, void *arg)
 		if (left > 0)
 			sl_rcu_quiescent();
 	}
-	r->time_ns = now_ns() - start;
+	r->time_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
 	if (sl_stats_enabled()) {
 		__atomic_store_n(&stats->run_count, stats->run_count + r->repeat, __ATOMIC_RELAXED);
 		__atomic_store_n(
