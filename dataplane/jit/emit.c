@@ -282,6 +282,13 @@ static void declare_functions(struct sl_emitter *e)
 		/* A timer's callback has no context. */
 		if (!e->facts->funcs[i].is_callback)
 			add_attribute(e, fn, 1, "dereferenceable", sizeof(struct sl_ctx));
+		/*
+		 * Whatever else points into the context comes from this parameter, so that a field
+		 * that was loaded stays loaded over stores elsewhere. Subprograms may get the
+		 * context as an argument, too.
+		 */
+		if (!i)
+			add_attribute(e, fn, 1, "noalias", 0);
 		add_attribute(e, fn, 1, "align", _Alignof(struct sl_ctx));
 		e->funcs[i] = fn;
 		if (i && e->facts->funcs[i].has_tail_call)
