@@ -8,6 +8,8 @@ static int cmd_help(int argc, char **argv);
 static int cmd_version(int argc, char **argv);
 
 static const struct sl_verb verbs[] = {
+	{ "demo", "--capture FILE [--seconds N] [--json FILE] [--output DIR]",
+		"classify a capture while the jump table changes", sl_cmd_demo },
 	{ "run", "--local -- COMMAND...", "run COMMAND with a Sluice of its own for its bpf(2)",
 		sl_cmd_run },
 	{ "forward", "[EAL OPTIONS] -- OPTIONS", "run ports and workers ('-- --help' for more)",
