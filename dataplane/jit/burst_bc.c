@@ -4,13 +4,13 @@
 #include "traits.h"
 
 #include <linux/bpf.h>
-#include <linux/pkt_cls.h>
 #include <rte_mbuf.h>
 
 /*
- * The entries of a compiled program but for the plain one: templates that the JIT links with each
- * program, which it defines as sl_program, and inlines it into. The context is then a bundle of
- * registers, and of the set-up below only that remains which the program looks at.
+ * The burst entry of XDP programs: a template that the JIT links with each of them, defined as
+ * sl_program, and inlines it into. The context is then a bundle of registers, and of the set-up
+ * below only that remains which the program looks at. TC runs its programs packet by packet, several
+ * on one context.
  */
 extern const uint32_t sl_program_traits; /* enum sl_traits; a constant of the module */
 uint64_t sl_program(struct sl_ctx *ctx, uint64_t tail_calls);
@@ -33,8 +33,7 @@ static inline void note_redirect(const struct sl_run *run, struct sl_redirect *r
 	redirect->map = run->redirect_map;
 }
 
-static inline uint32_t run_one(
-	struct sl_ctx *ctx, const struct sl_burst *burst, uint32_t i, uint32_t redirects_on)
+static inline uint32_t run_one(struct sl_ctx *ctx, const struct sl_burst *burst, uint32_t i)
 {
 	uint32_t verdict;
 
@@ -43,7 +42,7 @@ static inline uint32_t run_one(
 		ctx->run->redirect_map = NULL;
 	}
 	verdict = sl_program(ctx, SL_TAIL_CALLS);
-	if (sl_program_traits & SL_TRAIT_REDIRECTS && verdict == redirects_on)
+	if (sl_program_traits & SL_TRAIT_REDIRECTS && verdict == XDP_REDIRECT)
 		note_redirect(ctx->run, &burst->redirects[i]);
 	return verdict;
 }
@@ -69,7 +68,7 @@ static inline struct sl_burst local_burst(const struct sl_burst *burst)
 }
 
 SL_FAST
-void sl_template_burst_xdp(struct sl_burst *shared)
+void sl_burst_xdp(struct sl_burst *shared)
 {
 	const struct sl_burst burst = local_burst(shared);
 	struct sl_ctx ctx = *burst.ctx;
@@ -80,34 +79,7 @@ void sl_template_burst_xdp(struct sl_burst *shared)
 		prefetch(&burst, i);
 		sl_packet_begin(&ctx, burst.pkts[i]);
 		ctx.len = burst.pkts[i]->pkt_len;
-		verdict = run_one(&ctx, &burst, i, XDP_REDIRECT);
+		verdict = run_one(&ctx, &burst, i);
 		burst.verdicts[i] = sl_likely(put_packet(&ctx, &burst, i)) ? verdict : XDP_ABORTED;
 	}
-}
-
-SL_FAST
-void sl_template_burst_skb(struct sl_burst *shared)
-{
-	const struct sl_burst burst = local_burst(shared);
-	struct sl_ctx ctx = *burst.ctx;
-	uint32_t verdict;
-
-	for (uint32_t i = 0; i < burst.count; i++) {
-		prefetch(&burst, i);
-		sl_packet_begin_skb(&ctx, burst.pkts[i]);
-		verdict = run_one(&ctx, &burst, i, TC_ACT_REDIRECT);
-		burst.verdicts[i] = sl_likely(put_packet(&ctx, &burst, i)) ? verdict : TC_ACT_SHOT;
-	}
-}
-
-SL_FAST
-uint64_t sl_template_repeat(struct sl_ctx *ctx, uint32_t repeat)
-{
-	uint64_t result = 0;
-
-	for (uint32_t i = 0; i < repeat; i++) {
-		/* As a call, so that nothing of the program moves out of the loop. */
-		[[clang::noinline]] result = sl_program(ctx, SL_TAIL_CALLS);
-	}
-	return result;
 }

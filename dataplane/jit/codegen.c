@@ -33,14 +33,42 @@ static void find_host(void)
 	host.ok = true;
 }
 
-int sl_codegen_target(LLVMTargetMachineRef *ret_target)
+/* Idle target machines: as many as have compiled at one time, up to POOL. */
+#define POOL 8
+static LLVMTargetMachineRef idle[POOL];
+static unsigned idle_count;
+static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
+
+int sl_codegen_get_target(LLVMTargetMachineRef *ret_target)
 {
+	LLVMTargetMachineRef target = NULL;
+
 	pthread_once(&host_once, find_host);
 	if (!host.ok)
 		return -EIO;
-	*ret_target = LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
-		LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelSmall);
-	return *ret_target ? 0 : -EIO;
+	pthread_mutex_lock(&idle_lock);
+	if (idle_count > 0)
+		target = idle[--idle_count];
+	pthread_mutex_unlock(&idle_lock);
+	if (!target)
+		target = LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
+			LLVMCodeGenLevelDefault, LLVMRelocPIC, LLVMCodeModelSmall);
+	if (!target)
+		return -EIO;
+	*ret_target = target;
+	return 0;
+}
+
+void sl_codegen_put_target(LLVMTargetMachineRef target)
+{
+	pthread_mutex_lock(&idle_lock);
+	if (idle_count < POOL) {
+		idle[idle_count++] = target;
+		target = NULL;
+	}
+	pthread_mutex_unlock(&idle_lock);
+	if (target)
+		LLVMDisposeTargetMachine(target);
 }
 
 /*

@@ -82,13 +82,23 @@ static int compile(struct sl_emitter *e, struct sl_prog *prog, LLVMContextRef co
 	return 0;
 }
 
+static void log_times(const struct sl_prog *prog, const struct sl_code *code)
+{
+	sl_log(SL_LOG_DEBUG,
+		"jit: program %s, %u instructions: %u bytes; emit %u us, link %u us, optimize %u us, "
+		"generate %u us",
+		prog->name, prog->insn_count, code->text_len_bytes,
+		(unsigned)(code->emit_ns / 1000), (unsigned)(code->link_ns / 1000),
+		(unsigned)(code->optimize_ns / 1000), (unsigned)(code->codegen_ns / 1000));
+}
+
 int sl_jit_compile(struct sl_prog *prog)
 {
 	LLVMContextRef context;
 	LLVMTargetMachineRef target;
 	struct sl_emitter e;
 	struct sl_code *code;
-	int err = sl_codegen_target(&target);
+	int err = sl_codegen_get_target(&target);
 
 	if (err)
 		return err;
@@ -98,9 +108,10 @@ int sl_jit_compile(struct sl_prog *prog)
 	if (e.module)
 		LLVMDisposeModule(e.module);
 	LLVMContextDispose(context);
-	LLVMDisposeTargetMachine(target);
+	sl_codegen_put_target(target);
 	if (err)
 		return err;
+	log_times(prog, code);
 	prog->code = code;
 	return 0;
 }

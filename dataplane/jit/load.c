@@ -101,19 +101,15 @@ static int look_up(const char *name, LLVMOrcExecutorAddress *ret_address)
 
 static int find_entries(struct loaded_code *loaded, const struct sl_entries *entries)
 {
-	LLVMOrcExecutorAddress run, burst, repeat;
-	int err;
+	LLVMOrcExecutorAddress run, burst = 0;
+	int err = look_up(entries->run, &run);
 
-	err = look_up(entries->run, &run);
-	if (!err)
+	if (!err && entries->burst[0])
 		err = look_up(entries->burst, &burst);
-	if (!err)
-		err = look_up(entries->repeat, &repeat);
 	if (err)
 		return err;
 	loaded->code.run = (sl_prog_fn)run;
 	loaded->code.burst = (sl_burst_fn)burst;
-	loaded->code.repeat = (sl_repeat_fn)repeat;
 	return 0;
 }
 

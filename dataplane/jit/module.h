@@ -13,8 +13,7 @@ struct sl_prog;
 #define SL_ENTRY_NAME_BYTES 40
 struct sl_entries {
 	char run[SL_ENTRY_NAME_BYTES];
-	char burst[SL_ENTRY_NAME_BYTES];
-	char repeat[SL_ENTRY_NAME_BYTES];
+	char burst[SL_ENTRY_NAME_BYTES]; /* empty without */
 };
 
 /* What happens to an emitted module, in this order. All return -EIO after one log line. */
@@ -27,8 +26,12 @@ struct sl_entries {
 int sl_runtime_link(
 	struct sl_emitter *e, LLVMTargetMachineRef target, struct sl_entries *ret_entries);
 
-/* codegen.c: for this machine's CPU. A target machine belongs to one compilation. */
-int sl_codegen_target(LLVMTargetMachineRef *ret_target);
+/*
+ * codegen.c: for this machine's CPU. A target machine belongs to one compilation at a time; they are
+ * dear and kept for the next one.
+ */
+int sl_codegen_get_target(LLVMTargetMachineRef *ret_target);
+void sl_codegen_put_target(LLVMTargetMachineRef target);
 int sl_codegen_optimize(LLVMModuleRef module, LLVMTargetMachineRef target, bool has_loops);
 int sl_codegen_object(
 	LLVMModuleRef module, LLVMTargetMachineRef target, LLVMMemoryBufferRef *ret_object);

@@ -15,44 +15,20 @@
 /* runtime_blob.S */
 extern const char sl_runtime_bc[], sl_runtime_bc_end[];
 
-/* The templates of burst_bc.c, which call sl_program. */
-#define TEMPLATE_RUN "sl_program"
-#define TEMPLATE_REPEAT "sl_template_repeat"
-#define TEMPLATE_BURST_XDP "sl_template_burst_xdp"
-#define TEMPLATE_BURST_SKB "sl_template_burst_skb"
+/* What burst_bc.c calls, and what it offers. */
+#define PROGRAM "sl_program"
+#define BURST_XDP "sl_burst_xdp"
 
-/* clang's, which would keep functions for different CPUs from being inlined into one another. */
-static const char *const cpu_attributes[] = { "target-cpu", "target-features", "tune-cpu" };
-
-/*
- * Function bodies are read only when they are linked, and only what is referenced is linked: that
- * is what link-once linkage means to the linker.
- */
+/* Function bodies are read only when they are linked, and link.sh has seen to it which are. */
 static int read_runtime(LLVMContextRef context, LLVMModuleRef *ret_module)
 {
 	LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRange(
 		sl_runtime_bc, sl_runtime_bc_end - sl_runtime_bc, "runtime", false);
-	LLVMModuleRef module;
 
-	if (LLVMGetBitcodeModuleInContext2(context, buffer, &module)) {
-		sl_log(SL_LOG_ERROR, "jit: the runtime's bitcode is unreadable");
-		return -EIO;
-	}
-	for (LLVMValueRef fn = LLVMGetFirstFunction(module); fn; fn = LLVMGetNextFunction(fn)) {
-		for (unsigned i = 0; i < sl_array_size(cpu_attributes); i++)
-			LLVMRemoveStringAttributeAtIndex(fn, LLVMAttributeFunctionIndex,
-				cpu_attributes[i], strlen(cpu_attributes[i]));
-		if (!LLVMIsDeclaration(fn) && LLVMGetLinkage(fn) == LLVMExternalLinkage)
-			LLVMSetLinkage(fn, LLVMLinkOnceODRLinkage);
-	}
-	for (LLVMValueRef var = LLVMGetFirstGlobal(module); var; var = LLVMGetNextGlobal(var)) {
-		if (LLVMGetLinkage(var) == LLVMAppendingLinkage)
-			LLVMSetLinkage(var, LLVMPrivateLinkage);
-		else if (!LLVMIsDeclaration(var) && LLVMGetLinkage(var) == LLVMExternalLinkage)
-			LLVMSetLinkage(var, LLVMLinkOnceODRLinkage);
-	}
-	*ret_module = module;
-	return 0;
+	if (!LLVMGetBitcodeModuleInContext2(context, buffer, ret_module))
+		return 0;
+	sl_log(SL_LOG_ERROR, "jit: the runtime's bitcode is unreadable");
+	return -EIO;
 }
 
 /* What the templates know of the program. */
@@ -71,11 +47,6 @@ static void define_traits(struct sl_emitter *e)
 		traits |= SL_TRAIT_REDIRECTS;
 	LLVMSetInitializer(var, sl_emit_int(e, 32, traits));
 	LLVMSetGlobalConstant(var, true);
-}
-
-static const char *burst_template(const struct sl_prog *prog)
-{
-	return prog->type == BPF_PROG_TYPE_XDP ? TEMPLATE_BURST_XDP : TEMPLATE_BURST_SKB;
 }
 
 /* What the emitter named, or what the helpers' files say about each other. */
@@ -158,8 +129,8 @@ int sl_runtime_link(
 	struct sl_emitter *e, LLVMTargetMachineRef target, struct sl_entries *ret_entries)
 {
 	static unsigned serial; /* any thread, atomically */
-	const char *burst = burst_template(e->prog);
 	unsigned number = __atomic_add_fetch(&serial, 1, __ATOMIC_RELAXED);
+	bool has_burst = e->prog->type == BPF_PROG_TYPE_XDP;
 	LLVMTypeRef any = LLVMFunctionType(e->void_type, NULL, 0, false);
 	LLVMModuleRef runtime;
 	int err = read_runtime(e->context, &runtime);
@@ -167,9 +138,10 @@ int sl_runtime_link(
 	if (err)
 		return err;
 	set_target(e->module, target, runtime);
-	define_traits(e);
-	sl_emit_declare(e, burst, any, NULL);
-	sl_emit_declare(e, TEMPLATE_REPEAT, any, NULL);
+	if (has_burst) {
+		define_traits(e);
+		sl_emit_declare(e, BURST_XDP, any, NULL);
+	}
 	if (LLVMLinkModules2(e->module, runtime)) {
 		sl_log(SL_LOG_ERROR, "jit: program %s does not link with the runtime",
 			e->prog->name);
@@ -177,11 +149,12 @@ int sl_runtime_link(
 	}
 	bind_natives(e);
 	hide_all(e->module);
+	memset(ret_entries, 0, sizeof(*ret_entries));
 	snprintf(ret_entries->run, SL_ENTRY_NAME_BYTES, "sl_run_%u", number);
-	snprintf(ret_entries->burst, SL_ENTRY_NAME_BYTES, "sl_burst_%u", number);
-	snprintf(ret_entries->repeat, SL_ENTRY_NAME_BYTES, "sl_repeat_%u", number);
-	rename_entry(e->module, TEMPLATE_RUN, ret_entries->run);
-	rename_entry(e->module, burst, ret_entries->burst);
-	rename_entry(e->module, TEMPLATE_REPEAT, ret_entries->repeat);
+	rename_entry(e->module, PROGRAM, ret_entries->run);
+	if (has_burst) {
+		snprintf(ret_entries->burst, SL_ENTRY_NAME_BYTES, "sl_burst_%u", number);
+		rename_entry(e->module, BURST_XDP, ret_entries->burst);
+	}
 	return 0;
 }

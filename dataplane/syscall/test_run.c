@@ -183,7 +183,7 @@ static int run_on_cpu(unsigned cpu, void *arg)
 	while (left > 0) {
 		uint32_t chunk = sl_min(left, (uint32_t)REPEAT_CHUNK);
 
-		r->retval = (uint32_t)r->prog->code->repeat(r->ctx, chunk);
+		r->retval = (uint32_t)sl_code_repeat(r->prog->code, r->ctx, chunk);
 		left -= chunk;
 		/* The program stays: the descriptor's reference is ours for the call. */
 		if (left > 0)

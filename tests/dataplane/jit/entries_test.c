@@ -11,7 +11,7 @@
 #include "jit.h"
 #include "test.h"
 
-/* The burst and repeat entries, packet loads, and the life of compiled code. */
+/* The burst entry, packet loads, and the life of compiled code. */
 #define PACKETS 5
 #define HEADROOM 256
 #define LEN 64
@@ -117,32 +117,6 @@ TEST(jit_entries, burst_writes_bounds_and_redirects_back)
 	}
 }
 
-/* An skb's context is the packet's own: what the program wrote for the last one is gone. */
-TEST(jit_entries, burst_of_skbs_starts_each_anew)
-{
-	static struct burst_fixture fx;
-	static const struct sl_field mark = {
-		.name = "mark",
-		.offset = 8,
-		.size = 4,
-		.impl_offset = offsetof(struct sl_ctx, mark),
-		.impl_size = 4,
-	};
-	const struct bpf_insn insns[] = {
-		LDX(BPF_W, 0, 1, 8),
-		ALU_K(BPF_ADD, 0, 1),
-		STX(BPF_W, 1, 0, 8),
-		EXIT,
-	};
-
-	init_burst(&fx, insns, sl_array_size(insns));
-	fx.jit.prog.type = BPF_PROG_TYPE_SCHED_CLS;
-	fx.jit.insn_facts[0].field = fx.jit.insn_facts[2].field = &mark;
-	run_burst(&fx);
-	for (unsigned i = 0; i < PACKETS; i++)
-		EXPECT_EQ(fx.verdicts[i], 1u);
-}
-
 TEST(jit_entries, repeat_runs_as_often_as_told)
 {
 	static struct jit_fixture fx;
@@ -155,7 +129,7 @@ TEST(jit_entries, repeat_runs_as_often_as_told)
 
 	jit_fixture_init(&fx, insns, sl_array_size(insns));
 	ASSERT_EQ(sl_jit_compile(&fx.prog), 0);
-	EXPECT_EQ(fx.prog.code->repeat(&fx.ctx, 1000), 1000u);
+	EXPECT_EQ(sl_code_repeat(fx.prog.code, &fx.ctx, 1000), 1000u);
 	EXPECT_EQ(fx.ctx.mark, 1000u);
 	EXPECT_TRUE((const char *)fx.prog.code->run >= (const char *)fx.prog.code->text);
 	EXPECT_GT(fx.prog.code->text_len_bytes, 0u);
