@@ -51,19 +51,29 @@ static inline uint16_t sl_packet_protocol(const uint8_t *frame, uint32_t len)
 	return RTE_BE16(0x0004); /* ETH_P_802_2 */
 }
 
+/* In two loads: one of eight bytes would wait for the stores that have just set the address. */
+static inline uint64_t sl_packet_addr(const uint8_t *addr)
+{
+	uint32_t low;
+	uint16_t high;
+
+	__builtin_memcpy(&low, addr, sizeof(low));
+	__builtin_memcpy(&high, addr + sizeof(low), sizeof(high));
+	return low | (uint64_t)high << 32;
+}
+
 static inline uint32_t sl_packet_type(const uint8_t *frame, uint32_t len, const uint8_t *port_addr)
 {
-	uint64_t dst = 0, own = 0;
+	uint64_t dst;
 
 	if (len < SL_ETH_HEADER)
 		return SL_PKT_HOST;
-	__builtin_memcpy(&dst, frame, 6);
-	__builtin_memcpy(&own, port_addr, 6);
-	if (dst == own)
+	dst = sl_packet_addr(frame);
+	if (dst == sl_packet_addr(port_addr))
 		return SL_PKT_HOST;
 	if (!(frame[0] & 1))
 		return SL_PKT_OTHERHOST;
-	return dst == rte_le_to_cpu_64((1ull << 48) - 1) ? SL_PKT_BROADCAST : SL_PKT_MULTICAST;
+	return dst == (1ull << 48) - 1 ? SL_PKT_BROADCAST : SL_PKT_MULTICAST;
 }
 
 /*

@@ -69,7 +69,7 @@ static void finish(struct sl_worker *worker, struct sl_port *port, struct rte_mb
 	enum sluice_counter end)
 {
 	count(worker, port, end, 1);
-	sl_transmit_free(&pkt, 1);
+	sl_transmit_discard(worker, pkt);
 }
 
 /* The context of a packet that comes from outside to TC ingress. */
@@ -247,7 +247,7 @@ static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 		case TC_ACT_QUEUED:
 		case TC_ACT_TRAP:
 			/* Counted by the hook, under the verdict's name. */
-			sl_transmit_free(&ctx->mbuf, 1);
+			sl_transmit_discard(worker, ctx->mbuf);
 			return;
 		case TC_ACT_REDIRECT:
 			next = sl_port_peek(worker->run.redirect_ifindex);
@@ -389,8 +389,8 @@ static unsigned linearize(
 static void dispatch(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	const struct sl_burst *burst)
 {
-	struct rte_mbuf *passed[SL_BURST], *gone[SL_BURST];
-	unsigned passed_count = 0, gone_count = 0;
+	struct rte_mbuf *passed[SL_BURST];
+	unsigned passed_count = 0;
 	uint32_t tally[VERDICTS + 1] = { 0 };
 	uint8_t meta_lens[SL_BURST];
 
@@ -411,14 +411,13 @@ static void dispatch(struct sl_worker *worker, struct sl_port *port, uint16_t qu
 			redirect(worker, port, pkt, &burst->redirects[i]);
 			break;
 		default:
-			gone[gone_count++] = pkt;
+			sl_transmit_discard(worker, pkt);
 		}
 	}
 	for (unsigned v = 0; v <= VERDICTS; v++) {
 		if (tally[v])
 			count(worker, port, xdp_counters[v], tally[v]);
 	}
-	sl_transmit_free(gone, gone_count);
 	if (passed_count)
 		pass(worker, port, queue, passed, meta_lens, passed_count);
 }
@@ -490,6 +489,6 @@ void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 		pass(worker, port, queue, pkts, no_meta, n);
 	else if (n)
 		run_xdp(worker, port, queue, prog, pkts, n);
-	if (worker->tx_waiting)
+	if (worker->tx_waiting || worker->gone_count)
 		sl_transmit_flush(worker);
 }

@@ -101,6 +101,8 @@ void sl_transmit_flush(struct sl_worker *worker)
 {
 	while (worker->tx_waiting)
 		flush(worker, worker->tx[__builtin_ctzll(worker->tx_waiting)].port);
+	sl_transmit_free(worker->gone, worker->gone_count);
+	worker->gone_count = 0;
 }
 
 void sl_transmit_handover(struct sl_worker *worker, struct sl_port *port, uint16_t queue)

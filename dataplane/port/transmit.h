@@ -7,6 +7,16 @@ struct rte_mbuf;
 /* Frees n packets; what can be, goes back to its pool in one piece. */
 SL_WORKER void sl_transmit_free(struct rte_mbuf **pkts, unsigned n);
 
+/* Frees one packet at the end of the burst, together with the others. */
+static inline void sl_transmit_discard(struct sl_worker *worker, struct rte_mbuf *pkt)
+{
+	worker->gone[worker->gone_count++] = pkt;
+	if (sl_unlikely(worker->gone_count == SL_BURST)) {
+		sl_transmit_free(worker->gone, SL_BURST);
+		worker->gone_count = 0;
+	}
+}
+
 /* Transmits at once, after what waits for the port; what does not fit is dropped and counted. */
 SL_WORKER void sl_transmit_burst(
 	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n);
@@ -15,7 +25,7 @@ SL_WORKER void sl_transmit_burst(
 SL_WORKER void sl_transmit_add(
 	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt);
 
-/* Empties all buffers. */
+/* Empties all buffers, and frees what was discarded. */
 SL_WORKER void sl_transmit_flush(struct sl_worker *worker);
 
 /* Transmits what other workers handed over for a queue of this one. */

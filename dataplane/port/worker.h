@@ -47,6 +47,8 @@ struct sl_worker {
 	uint16_t index; /* from 0: its TX queue on each port that has enough */
 	bool in_clones; /* the outermost walk deals with the clones that clones make */
 	uint32_t clone_count;
+	uint32_t gone_count;
+	struct rte_mbuf *gone[SL_BURST]; /* to be freed at the end of the burst */
 	uint64_t tx_waiting; /* bit per ethdev id: the buffer is not empty */
 	struct sl_tx_buffer tx[RTE_MAX_ETHPORTS];
 	struct sl_clone clones[SL_CLONES];
