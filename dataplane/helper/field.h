@@ -31,7 +31,8 @@ struct sl_field {
 	/*
 	 * Lowering. A read is a plain load of impl_size bytes at impl_offset in struct sl_ctx, or of
 	 * the accessed part of them; a write stores the low store_size bytes there (0: as wide as the
-	 * access), zero bytes above it staying zero ...
+	 * access), zero bytes above it staying zero. A read of store_size bytes or more at any
+	 * offset in the field begins at its first: the kernel narrows only what it keeps in more ...
 	 */
 	uint16_t impl_offset, impl_size, store_size;
 	/* ... unless these name bitcode functions: uint64_t f(struct sl_ctx *), void f(ctx, uint64_t) */

@@ -152,6 +152,9 @@ static LLVMValueRef load_field(struct sl_emitter *e, unsigned bits)
 	unsigned delta = field_delta(e), bytes = bits / 8;
 	LLVMValueRef value;
 
+	/* The kernel narrows no load that holds all it keeps of a field, wherever it points. */
+	if (field->store_size && bytes >= field->store_size)
+		delta = 0;
 	if (field->read_symbol) {
 		LLVMTypeRef type = LLVMFunctionType(e->i64, &e->ptr, 1, false);
 

@@ -72,6 +72,9 @@ static void set_up(struct sl_ctx *ctx, const struct __sk_buff *skb, struct rte_m
 	ctx->hash_state = SL_HASH_NONE; /* nothing has computed one */
 	ctx->at_ingress = true;
 	ctx->ifindex = skb->ifindex > SL_TEST_IFINDEX ? skb->ifindex : SL_TEST_IFINDEX;
+	/* The loopback interface has no broadcast address. */
+	if (ctx->ifindex == SL_TEST_IFINDEX && ctx->pkt_type == SL_PKT_BROADCAST)
+		ctx->pkt_type = SL_PKT_MULTICAST;
 	ctx->ingress_ifindex = skb->ingress_ifindex;
 	ctx->mark = skb->mark;
 	ctx->priority = skb->priority;
@@ -79,7 +82,7 @@ static void set_up(struct sl_ctx *ctx, const struct __sk_buff *skb, struct rte_m
 	ctx->hwtstamp = skb->hwtstamp;
 	ctx->wire_len = skb->wire_len ? skb->wire_len : ctx->len;
 	ctx->gso_segs = skb->gso_segs;
-	ctx->gso_size = skb->gso_size;
+	ctx->gso_size = (uint16_t)skb->gso_size; /* as wide as the kernel keeps it */
 	memcpy(ctx->cb, skb->cb, sizeof(ctx->cb));
 }
 
