@@ -42,11 +42,18 @@ static int percpu_hash_new(const union bpf_attr *attr, struct sl_map **ret_map)
 	return sl_hash_table_new(attr, &sl_percpu_hash_ops, true, ret_map);
 }
 
+/* What a full map has in use; the rest is address space. */
 static uint64_t hash_memory_bytes(const struct sl_map *map)
 {
 	const struct sl_hash *h = sl_hash_of(map);
+	const struct sl_hash_desc *d = sl_hash_desc_of(h);
+	uint64_t per_elem = d->elem_stride;
 
-	return sizeof(*h) + h->area_bytes + h->percpu_bytes + h->pool.len_bytes;
+	if (h->percpu)
+		per_elem += (uint64_t)map->desc.value_stride * sl_cpu_count();
+	return sizeof(*h) + d->bucket_count * sizeof(uint64_t) +
+	       (sl_cpu_count() + 1) * sizeof(struct sl_pool_cache) +
+	       map->desc.max_entries * per_elem;
 }
 
 /* The cache of those that have no CPU of their own, locked. */
