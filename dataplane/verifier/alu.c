@@ -179,23 +179,28 @@ static int move_pointer(struct sl_env *env, const struct bpf_insn *insn,
 	return 0;
 }
 
-/* dst is "what it was plus a constant" from now on, if it can be said. */
-static void relink(struct sl_reg *dst, const struct bpf_insn *insn, const struct sl_reg *src)
+/*
+ * dst is "what it was plus a constant" from now on, if it can be said: once, and for a sum of 32
+ * bits only if `narrow`, since the upper half of what it was is lost.
+ */
+static void relink(
+	struct sl_reg *dst, const struct bpf_insn *insn, const struct sl_reg *src, bool narrow)
 {
-	uint64_t value = src->var_off.value;
+	bool is32 = BPF_CLASS(insn->code) == BPF_ALU;
+	uint8_t op = BPF_OP(insn->code);
+	struct sl_tnum value = is32 ? sl_tnum_subreg(src->var_off) : src->var_off;
+	int64_t off = is32 ? (int64_t)(int32_t)value.value : (int64_t)value.value;
 
-	if (BPF_OP(insn->code) != BPF_ADD || BPF_CLASS(insn->code) != BPF_ALU64 || !dst->id ||
-		!sl_reg_is_const(src)) {
-		dst->id = 0;
-		return;
-	}
-	if ((dst->id & SL_ID_ADD_CONST) || value > INT32_MAX) {
+	if ((op != BPF_ADD && op != BPF_SUB) || !dst->id || (dst->id & SL_ID_ADD_CONST) ||
+		!sl_tnum_is_const(value) || (is32 && !narrow) || off != (int32_t)off ||
+		(op == BPF_SUB && off == INT32_MIN) ||
+		(BPF_SRC(insn->code) == BPF_X && insn->src_reg == insn->dst_reg)) {
 		dst->off = 0;
 		dst->id = 0;
 		return;
 	}
-	dst->id |= SL_ID_ADD_CONST;
-	dst->off = (int32_t)value;
+	dst->id |= is32 ? SL_ID_ADD_CONST32 : SL_ID_ADD_CONST64;
+	dst->off = (int32_t)(op == BPF_SUB ? -off : off);
 }
 
 static int two_operands(struct sl_env *env, const struct bpf_insn *insn)
@@ -203,6 +208,7 @@ static int two_operands(struct sl_env *env, const struct bpf_insn *insn)
 	struct sl_reg *dst = sl_env_reg(env, insn->dst_reg);
 	struct sl_reg *src = &env->fake[0];
 	uint8_t op = BPF_OP(insn->code);
+	bool narrow;
 	int err;
 
 	if (BPF_SRC(insn->code) == BPF_K) {
@@ -236,8 +242,9 @@ static int two_operands(struct sl_env *env, const struct bpf_insn *insn)
 	}
 	/* dst may be src. */
 	env->fake[1] = *src;
+	narrow = dst->umax <= UINT32_MAX;
 	sl_reg_alu(dst, &env->fake[1], insn);
-	relink(dst, insn, &env->fake[1]);
+	relink(dst, insn, &env->fake[1], narrow);
 	return 0;
 }
 
@@ -266,11 +273,7 @@ static int move_register(struct sl_env *env, const struct bpf_insn *insn)
 		return 0;
 	}
 	if (src->type != SL_REG_SCALAR) {
-		if (is_alu64) {
-			sl_say(env, "R%u sign-extension part of pointer\n", insn->src_reg);
-			return -EACCES;
-		}
-		/* The low half of an address is a number like any other. */
+		/* A part of an address is a number like any other. */
 		sl_reg_set_unknown(dst);
 	} else if (insn->off) {
 		sign_extending_move(env, insn, dst, src);

@@ -31,14 +31,18 @@ static void collect_one(struct linked_set *set, struct sl_reg *reg, uint32_t id,
 		(struct sl_linked){ .frame = frame, .index = i, .is_reg = is_reg };
 }
 
-static void collect_linked(struct sl_state *state, uint32_t id, struct linked_set *set)
+static void collect_linked(struct sl_env *env, uint32_t id, struct linked_set *set)
 {
+	struct sl_state *state = env->cur;
+
 	id &= ~SL_ID_ADD_CONST;
 	for (int f = state->cur_frame; f >= 0; f--) {
 		struct sl_frame *frame = state->frames[f];
+		uint16_t live = sl_state_live(env, state, f);
 
 		for (unsigned i = 0; i < BPF_REG_10; i++)
-			collect_one(set, &frame->regs[i], id, f, i, true);
+			if (live & 1u << i)
+				collect_one(set, &frame->regs[i], id, f, i, true);
 		for (unsigned i = 0; i < frame->slot_count; i++)
 			if (sl_slot_is_spill(&frame->slots[i]))
 				collect_one(set, &frame->slots[i].reg, id, f, i, false);
@@ -49,14 +53,18 @@ static void collect_linked(struct sl_state *state, uint32_t id, struct linked_se
 static void follow(struct sl_reg *reg, const struct sl_reg *known)
 {
 	static const struct bpf_insn add = { .code = BPF_ALU64 | BPF_ADD | BPF_X };
-	int32_t off = reg->off;
+	int32_t off = reg->off, known_off = known->id & SL_ID_ADD_CONST ? known->off : 0;
 	uint32_t id = reg->id;
 	struct sl_reg delta;
 
-	memset(&delta, 0, sizeof(delta));
-	sl_reg_set_const(&delta, (uint64_t)((int64_t)reg->off - known->off));
+	sl_reg_set_const(
+		&delta, (uint64_t)((int64_t)(id & SL_ID_ADD_CONST ? off : 0) - (int64_t)known_off));
 	*reg = *known;
 	sl_reg_alu(reg, &delta, &add);
+	if ((id | known->id) & SL_ID_ADD_CONST32) {
+		sl_reg_zext32(reg);
+		sl_reg_sync(reg);
+	}
 	reg->off = off;
 	reg->id = id;
 }
@@ -71,13 +79,15 @@ static void sync_linked(
 		struct sl_frame *frame = state->frames[entry->frame];
 		struct sl_reg *reg = entry->is_reg ? &frame->regs[entry->index]
 						   : &frame->slots[entry->index].reg;
-		bool both_plain = !(reg->id & SL_ID_ADD_CONST) && !(known.id & SL_ID_ADD_CONST);
+		uint32_t sums = (reg->id ^ known.id) & SL_ID_ADD_CONST;
 
 		if (reg->type != SL_REG_SCALAR || reg == known_reg ||
 			(reg->id & ~SL_ID_ADD_CONST) != (known.id & ~SL_ID_ADD_CONST))
 			continue;
-		if (both_plain || ((reg->id & SL_ID_ADD_CONST) && (known.id & SL_ID_ADD_CONST) &&
-					  reg->off == known.off))
+		/* A sum of 32 bits and one of 64 do not keep their distance. */
+		if (sums == SL_ID_ADD_CONST)
+			continue;
+		if (!sums && (!(reg->id & SL_ID_ADD_CONST) || reg->off == known.off))
 			*reg = known;
 		else
 			follow(reg, &known);
@@ -256,8 +266,8 @@ static void refine(struct sl_env *env, const struct bpf_insn *insn, struct sl_st
 
 	if (fall_dst->type != SL_REG_SCALAR || fall_src->type != SL_REG_SCALAR)
 		return;
-	if (fall_dst != fall_src)
-		sl_reg_refine(taken_dst, taken_src, fall_dst, fall_src, BPF_OP(insn->code), is32);
+	/* A register compared with itself learns like any other: on one way that is never gone. */
+	sl_reg_refine(taken_dst, taken_src, fall_dst, fall_src, BPF_OP(insn->code), is32);
 	if (with_reg && fall_src->id) {
 		sync_linked(fall, fall_src, set);
 		sync_linked(taken, taken_src, set);
@@ -303,9 +313,9 @@ static int go_both_ways(
 	int err;
 
 	if (with_reg && src->type == SL_REG_SCALAR && src->id)
-		collect_linked(env->cur, src->id, &set);
+		collect_linked(env, src->id, &set);
 	if (dst->type == SL_REG_SCALAR && dst->id)
-		collect_linked(env->cur, dst->id, &set);
+		collect_linked(env, dst->id, &set);
 	if (set.count > 1) {
 		err = sl_jump_push(env, 0, 0, 0, set.entries, set.count);
 		if (err)

@@ -257,6 +257,7 @@ static int check_local_call(struct sl_env *env, const struct bpf_insn *insn, uin
 		return -ENOMEM;
 	memcpy(&callee->regs[BPF_REG_1], &caller->regs[BPF_REG_1], 5 * sizeof(struct sl_reg));
 	clear_caller_saved(env, caller);
+	sl_print_touch_all(env);
 	if (env->log_level) {
 		sl_say(env, "caller:\n");
 		sl_print_state(env, env->cur, env->cur->cur_frame - 1, true);

@@ -129,6 +129,16 @@ static inline struct sl_frame *sl_env_stack_of(const struct sl_env *env, const s
 	return env->cur->frames[reg->frame];
 }
 
+/* Registers of a frame that may be read from where the state stands. */
+static inline uint16_t sl_state_live(
+	const struct sl_env *env, const struct sl_state *state, uint32_t frame)
+{
+	uint32_t insn =
+		frame == state->cur_frame ? state->insn : state->frames[frame + 1]->callsite;
+
+	return env->cfg->insns[insn].live_in;
+}
+
 static inline bool sl_reg_maybe_null(const struct sl_reg *reg)
 {
 	return reg->flags & SL_REG_OR_NULL;
@@ -211,6 +221,9 @@ void sl_prune_path_done(struct sl_env *env, struct sl_state *state);
 enum sl_compare { SL_COMPARE_COVERS, SL_COMPARE_EXACT };
 bool sl_states_equal(struct sl_env *env, const struct sl_state *old_state,
 	const struct sl_state *state, enum sl_compare how);
+
+/* Everything but precision, ids by number. */
+bool sl_regs_identical(const struct sl_reg *a, const struct sl_reg *b);
 
 /* precision.c */
 int sl_jump_push(struct sl_env *env, uint8_t flags, uint32_t frame, uint32_t slot,

@@ -60,6 +60,11 @@ static bool same_reg(struct sl_env *env, const struct sl_reg *old_reg, const str
 	       same_id(env, old_reg->id, reg->id) && same_id(env, old_reg->ref_id, reg->ref_id);
 }
 
+bool sl_regs_identical(const struct sl_reg *a, const struct sl_reg *b)
+{
+	return same_head(a, b) && same_bounds(a, b) && a->id == b->id && a->ref_id == b->ref_id;
+}
+
 static bool within(const struct sl_reg *old_reg, const struct sl_reg *reg)
 {
 	return sl_reg_range_within(old_reg, reg) && sl_tnum_in(old_reg->var_off, reg->var_off);
@@ -74,7 +79,8 @@ static bool covers_scalar(
 		return false;
 	if ((old_reg->id & SL_ID_ADD_CONST) && old_reg->off != reg->off)
 		return false;
-	return same_scalar_id(env, old_reg->id, reg->id) && within(old_reg, reg);
+	return same_scalar_id(env, old_reg->id & ~SL_ID_ADD_CONST, reg->id & ~SL_ID_ADD_CONST) &&
+	       within(old_reg, reg);
 }
 
 static bool covers_reg(struct sl_env *env, const struct sl_reg *old_reg, const struct sl_reg *reg,

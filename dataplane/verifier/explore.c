@@ -19,7 +19,7 @@ int sl_explore_push(struct sl_env *env, uint32_t insn, struct sl_state **ret_sta
 
 	if (env->pending_count > SL_MAX_PENDING) {
 		sl_say(env, "The sequence of %u jumps is too complex.\n", env->pending_count);
-		return -E2BIG;
+		return -EFAULT;
 	}
 	pending = malloc(sizeof(*pending));
 	if (!pending)

@@ -138,7 +138,7 @@ static void put_attributes(struct sl_log *log, const struct sl_reg *reg)
 	}
 	if (sl_reg_is_packet(reg)) {
 		sl_vlog(log, "%sr=", separator);
-		put_unsigned(log, reg->range);
+		put_unsigned(log, (uint64_t)(int64_t)(int32_t)reg->range);
 		separator = ",";
 	}
 	if (reg->type == SL_REG_MEM) {

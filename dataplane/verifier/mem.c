@@ -351,9 +351,9 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 }
 
 /* One address register of an instruction may not point to the context here and elsewhere there. */
-static int check_one_kind(struct sl_env *env, unsigned regno)
+static int check_one_kind(struct sl_env *env, uint8_t type)
 {
-	uint8_t type = sl_env_reg(env, regno)->type, *seen = &env->pointer_kinds[env->insn];
+	uint8_t *seen = &env->pointer_kinds[env->insn];
 
 	if (*seen && *seen != type &&
 		(*seen == SL_REG_CTX || type == SL_REG_CTX || *seen == SL_REG_SOCKET ||
@@ -421,24 +421,31 @@ static int check_operands(struct sl_env *env, const struct bpf_insn *insn, bool 
 	return err;
 }
 
-int sl_check_load_store(struct sl_env *env, const struct bpf_insn *insn)
+static int check_access(struct sl_env *env, const struct bpf_insn *insn, bool is_atomic,
+	bool is_load, unsigned base)
 {
-	uint8_t class = BPF_CLASS(insn->code);
-	bool is_atomic = class == BPF_STX && BPF_MODE(insn->code) == BPF_ATOMIC;
-	bool is_load = class == BPF_LDX || (is_atomic && insn->imm == SL_BPF_LOAD_ACQ);
-	unsigned base = is_load ? insn->src_reg : insn->dst_reg;
-	int err = check_operands(env, insn, is_load);
-
-	if (!err)
-		err = check_one_kind(env, base);
-	if (err)
-		return err;
-	sl_facts_note_base(env, base);
 	if (is_atomic)
 		return check_atomic(env, insn);
 	if (is_load)
 		return sl_check_mem(env, base, insn->off, size_of(insn->code), SL_READ,
 			insn->dst_reg, BPF_MODE(insn->code) == SL_BPF_MEMSX, false);
 	return sl_check_mem(env, base, insn->off, size_of(insn->code), SL_WRITE,
-		class == BPF_STX ? insn->src_reg : -1, false, false);
+		BPF_CLASS(insn->code) == BPF_STX ? insn->src_reg : -1, false, false);
+}
+
+int sl_check_load_store(struct sl_env *env, const struct bpf_insn *insn)
+{
+	uint8_t class = BPF_CLASS(insn->code), type;
+	bool is_atomic = class == BPF_STX && BPF_MODE(insn->code) == BPF_ATOMIC;
+	bool is_load = class == BPF_LDX || (is_atomic && insn->imm == SL_BPF_LOAD_ACQ);
+	unsigned base = is_load ? insn->src_reg : insn->dst_reg;
+	int err = check_operands(env, insn, is_load);
+
+	if (err)
+		return err;
+	/* The access may overwrite its own address. */
+	type = sl_env_reg(env, base)->type;
+	sl_facts_note_base(env, base);
+	err = check_access(env, insn, is_atomic, is_load, base);
+	return err ? err : check_one_kind(env, type);
 }

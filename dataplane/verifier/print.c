@@ -39,8 +39,12 @@ const char *sl_reg_type_name(const struct sl_reg *reg)
 
 void sl_print_tnum(char *buf, size_t size, struct sl_tnum tnum)
 {
-	snprintf(buf, size, "(0x%llx; 0x%llx)", (unsigned long long)tnum.value,
-		(unsigned long long)tnum.mask);
+	if (sl_tnum_is_const(tnum))
+		snprintf(buf, size, tnum.value <= UINT16_MAX ? "%llu" : "0x%llx",
+			(unsigned long long)tnum.value);
+	else
+		snprintf(buf, size, "(0x%llx; 0x%llx)", (unsigned long long)tnum.value,
+			(unsigned long long)tnum.mask);
 }
 
 void sl_print_touch_all(struct sl_env *env)

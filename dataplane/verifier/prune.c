@@ -132,7 +132,10 @@ static void propagate_reads(struct sl_env *env, const struct sl_state *old_state
 	}
 }
 
-/* The same registers in the same frame: worth comparing everything. */
+/*
+ * The same registers, down to the numbers of their ids, in the same frame: worth comparing
+ * everything. A loop that draws a fresh unknown each time goes on until the budget ends it.
+ */
 static bool maybe_looping(const struct sl_state *old_state, const struct sl_state *state)
 {
 	const struct sl_frame *a = sl_state_frame(old_state), *b = sl_state_frame(state);
@@ -140,9 +143,7 @@ static bool maybe_looping(const struct sl_state *old_state, const struct sl_stat
 	if (old_state->cur_frame != state->cur_frame)
 		return false;
 	for (unsigned i = 0; i < MAX_BPF_REG; i++)
-		if (a->regs[i].type != b->regs[i].type || a->regs[i].off != b->regs[i].off ||
-			a->regs[i].var_off.value != b->regs[i].var_off.value ||
-			a->regs[i].var_off.mask != b->regs[i].var_off.mask)
+		if (!sl_regs_identical(&a->regs[i], &b->regs[i]))
 			return false;
 	return true;
 }

@@ -59,7 +59,10 @@ struct sl_reg {
 	uint32_t subreg_def; /* unused by the analysis proper */
 };
 
-#define SL_ID_ADD_CONST (1u << 31) /* id flag: this scalar is the linked one plus `off` */
+/* Flags of an id: this scalar is the linked one plus `off`, as a sum of 64 or of 32 bits. */
+#define SL_ID_ADD_CONST64 (1u << 31)
+#define SL_ID_ADD_CONST32 (1u << 30)
+#define SL_ID_ADD_CONST (SL_ID_ADD_CONST64 | SL_ID_ADD_CONST32)
 
 /* Setting. */
 void sl_reg_set_unknown(struct sl_reg *reg); /* a scalar of which nothing is known */
