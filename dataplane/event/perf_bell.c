@@ -72,7 +72,7 @@ bool sl_perf_bell_update(struct sl_perf_object *object)
 		return unread;
 	}
 	/* An overwriting ring's consumer does not say how far it has read: it gets a pulse. */
-	if (!perf->overwrite && tail - object->rung_head > perf->mask)
+	if (!perf->overwrite && (int64_t)(tail - object->rung_head) < 0)
 		return moved;
 	if (unread && !perf->overwrite)
 		note(object, head, samples);

@@ -72,6 +72,23 @@ TEST(perf_bell, rings_until_the_ring_is_drained)
 	consumer_close(&f.c);
 }
 
+/* The consumer may read far more than a ring's worth between two looks of the bell. */
+TEST(perf_bell, falls_silent_after_more_than_a_ring)
+{
+	struct perf_event_attr attr = usual_attr();
+	struct fixture f;
+
+	ASSERT_TRUE(fixture_open(&f, &attr));
+	output(&f, 1);
+	EXPECT_TRUE(readable(f.c.fd, 2000));
+	for (int i = 0; i < 2000; i++) {
+		output(&f, 50);
+		drain(&f);
+	}
+	EXPECT_TRUE(falls_silent(f.c.fd));
+	consumer_close(&f.c);
+}
+
 TEST(perf_bell, waits_for_wakeup_events)
 {
 	struct perf_event_attr attr = usual_attr();
