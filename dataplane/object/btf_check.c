@@ -58,6 +58,12 @@ static bool name_offset_valid(const struct checker *c, uint32_t off)
 	return off <= NAME_OFFSET_MAX && off < c->hdr->str_len;
 }
 
+/* The kernel's ctype is that of Latin-1. */
+static bool is_letter(unsigned char c)
+{
+	return isalpha(c) || (c >= 0xc0 && c != 0xd7 && c != 0xf7);
+}
+
 /* An identifier of C; a section's name may begin with a dot and hold dots. */
 static bool is_name(const struct checker *c, uint32_t off, bool dots)
 {
@@ -66,12 +72,12 @@ static bool is_name(const struct checker *c, uint32_t off, bool dots)
 	if (!name_offset_valid(c, off))
 		return false;
 	start = s = c->strings + off;
-	if (!isalpha((unsigned char)*s) && *s != '_' && !(dots && *s == '.'))
+	if (!is_letter(*s) && *s != '_' && !(dots && *s == '.'))
 		return false;
 	for (s++; *s; s++) {
 		if (s - start >= NAME_LEN_MAX)
 			return false;
-		if (!isalnum((unsigned char)*s) && *s != '_' && *s != '.')
+		if (!is_letter(*s) && !isdigit((unsigned char)*s) && *s != '_' && *s != '.')
 			return false;
 	}
 	return true;
@@ -85,7 +91,7 @@ static bool is_section_name(const struct checker *c, uint32_t off)
 	if (!off || !name_offset_valid(c, off) || !*s || strlen(s) >= NAME_LEN_MAX)
 		return false;
 	for (; *s; s++) {
-		if (!isprint((unsigned char)*s))
+		if (!isprint((unsigned char)*s) && (unsigned char)*s < 0xa0)
 			return false;
 	}
 	return true;
@@ -134,7 +140,7 @@ static int check_int(struct checker *c, uint32_t id, const struct btf_type *t, c
 		return refuse(c, -EINVAL, "[%u] INT nr_bits exceeds %d", id, 128);
 	if ((bits + 7) / 8 > t->size)
 		return refuse(c, -EINVAL, "[%u] INT nr_bits exceeds type_size", id);
-	if (encoding & (encoding - 1))
+	if ((encoding & (encoding - 1)) || encoding > BTF_INT_BOOL)
 		return refuse(c, -ENOTSUPP_KERNEL, "[%u] INT Unsupported encoding", id);
 	return 0;
 }
@@ -434,6 +440,56 @@ static int check_containment(struct checker *c, uint32_t id, int depth)
 	return err;
 }
 
+/*
+ * A chain of pointers and qualifiers must end. Chains that lower ids have proved to end are not
+ * followed again, which is how deep the kernel counts.
+ */
+static int check_pointers(struct checker *c, uint32_t id, int depth)
+{
+	const struct btf_type *t = type_at(c, id);
+	int err;
+
+	if (!t || c->state[id] == DONE || !(is_modifier(t) || kind_of(t) == BTF_KIND_PTR))
+		return 0;
+	if (c->state[id] == IN_PROGRESS)
+		return refuse(c, -EEXIST, "[%u] Loop detected", id);
+	if (depth >= RESOLVE_DEPTH_MAX)
+		return refuse(
+			c, -E2BIG, "[%u] Exceeded max resolving depth:%d", id, RESOLVE_DEPTH_MAX);
+	c->state[id] = IN_PROGRESS;
+	err = check_pointers(c, t->type, depth + 1);
+	c->state[id] = DONE;
+	return err;
+}
+
+/* Bytes of a type that has a size; UINT64_MAX when they are more than 32 bits can say. */
+static uint64_t size_of(const struct checker *c, uint32_t id)
+{
+	const struct btf_type *t = skip_modifiers(c, id);
+	const struct btf_array *a;
+	uint64_t count = 1;
+
+	while (t && kind_of(t) == BTF_KIND_ARRAY) {
+		a = (const struct btf_array *)(t + 1);
+		count *= a->nelems;
+		if (count > UINT32_MAX)
+			return UINT64_MAX;
+		t = skip_modifiers(c, a->type);
+	}
+	if (!t)
+		return UINT64_MAX;
+	count *= kind_of(t) == BTF_KIND_PTR ? sizeof(uint64_t) : t->size;
+	return count > UINT32_MAX ? UINT64_MAX : count;
+}
+
+/* A number of whole bytes, a power of two: what elements and bit fields are made of. */
+static bool is_regular_int(const struct btf_type *t)
+{
+	uint32_t data = *(const uint32_t *)(t + 1), bits = BTF_INT_BITS(data);
+
+	return !BTF_INT_OFFSET(data) && bits >= 8 && bits <= 128 && !(bits & (bits - 1));
+}
+
 static int check_sized(struct checker *c, uint32_t id, uint32_t type)
 {
 	if (!has_size(skip_modifiers(c, type)))
@@ -447,18 +503,67 @@ static int link_array(struct checker *c, uint32_t id, const struct btf_type *t)
 	const struct btf_array *a = (const struct btf_array *)(t + 1);
 	const struct btf_type *index = skip_modifiers(c, a->index_type);
 
-	if (!index || kind_of(index) != BTF_KIND_INT)
+	const struct btf_type *elem = skip_modifiers(c, a->type);
+
+	if (!index || kind_of(index) != BTF_KIND_INT || !is_regular_int(index))
 		return refuse(c, -EINVAL, "[%u] ARRAY Invalid index", id);
+	if (elem && kind_of(elem) == BTF_KIND_INT && !is_regular_int(elem))
+		return refuse(c, -EINVAL, "[%u] ARRAY Invalid array of int", id);
+	if (has_size(elem) && size_of(c, id) == UINT64_MAX)
+		return refuse(c, -EINVAL, "[%u] ARRAY Array size overflows U32_MAX", id);
 	return check_sized(c, id, a->type);
+}
+
+/* A member at bit `off`, a bit field of `width` bits or (0) all of its type, lies in its struct. */
+static int link_member(struct checker *c, uint32_t id, const struct btf_type *t, uint32_t type,
+	uint32_t off, uint32_t width)
+{
+	const struct btf_type *m = skip_modifiers(c, type);
+	uint32_t kind = kind_of(m);
+	uint64_t bits = size_of(c, type) * 8;
+	bool is_int = kind == BTF_KIND_INT;
+
+	if (is_int) {
+		uint32_t data = *(const uint32_t *)(m + 1);
+
+		if (BTF_INFO_KFLAG(t->info) && !is_regular_int(m))
+			return refuse(c, -EINVAL, "[%u] Invalid member base type", id);
+		if (off > UINT32_MAX - BTF_INT_OFFSET(data))
+			return refuse(c, -EINVAL, "[%u] bits_offset exceeds U32_MAX", id);
+		off += BTF_INT_OFFSET(data);
+		bits = BTF_INT_BITS(data);
+	} else if (kind == BTF_KIND_ENUM && BTF_INFO_KFLAG(t->info)) {
+		bits = 32;
+	}
+	if (width && !is_int && kind != BTF_KIND_ENUM && kind != BTF_KIND_ENUM64)
+		return refuse(c, -EINVAL, "[%u] Invalid member bitfield_size", id);
+	if (width > bits)
+		return refuse(c, -EINVAL, "[%u] Invalid member bitfield_size", id);
+	if (off % 8 && !width && (!is_int || BTF_INFO_KFLAG(t->info)))
+		return refuse(c, -EINVAL, "[%u] Invalid member offset", id);
+	if (kind == BTF_KIND_FLOAT && off / 8 % sl_min(m->size, 8u))
+		return refuse(c, -EINVAL, "[%u] Member is not properly aligned", id);
+	bits = (width ? width : bits) + off % 8;
+	if (is_int && bits > 128)
+		return refuse(c, -EINVAL, "[%u] nr_copy_bits exceeds 128", id);
+	if (off / 8 + (bits + 7) / 8 > t->size)
+		return refuse(c, -EINVAL, "[%u] Member exceeds struct_size", id);
+	return 0;
 }
 
 static int link_members(struct checker *c, uint32_t id, const struct btf_type *t)
 {
 	const struct btf_member *m = (const struct btf_member *)(t + 1);
+	bool kflag = BTF_INFO_KFLAG(t->info);
 	int err = 0;
 
-	for (uint32_t i = 0; !err && i < BTF_INFO_VLEN(t->info); i++)
+	for (uint32_t i = 0; !err && i < BTF_INFO_VLEN(t->info); i++) {
 		err = check_sized(c, id, m[i].type);
+		if (!err)
+			err = link_member(c, id, t, m[i].type,
+				kflag ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset,
+				kflag ? BTF_MEMBER_BITFIELD_SIZE(m[i].offset) : 0);
+	}
 	return err;
 }
 
@@ -482,7 +587,7 @@ static int link_proto(struct checker *c, uint32_t id, const struct btf_type *t)
 	const struct btf_param *p = (const struct btf_param *)(t + 1);
 	uint32_t count = BTF_INFO_VLEN(t->info);
 
-	if (t->type && !type_at(c, t->type))
+	if (t->type && !has_size(skip_modifiers(c, t->type)))
 		return refuse(c, -EINVAL, "[%u] FUNC_PROTO Invalid return type", id);
 	for (uint32_t i = 0; i < count; i++) {
 		/* "..." is a last parameter without type and name. */
@@ -505,6 +610,8 @@ static int link_datasec(struct checker *c, uint32_t id, const struct btf_type *t
 
 		if (!var || kind_of(var) != BTF_KIND_VAR)
 			return refuse(c, -EINVAL, "[%u] DATASEC Not a VAR kind member", id);
+		if (has_size(skip_modifiers(c, var->type)) && v[i].size < size_of(c, var->type))
+			return refuse(c, -EINVAL, "[%u] DATASEC Invalid size", id);
 	}
 	return 0;
 }
@@ -600,7 +707,7 @@ static int check_header(struct checker *c, const char *data, uint32_t size)
 
 	if (size < offsetof(struct btf_header, hdr_len) + sizeof(h->hdr_len))
 		return refuse(c, -EINVAL, "hdr_len not found");
-	if (h->hdr_len > size || h->hdr_len < sizeof(*h))
+	if (h->hdr_len > size)
 		return refuse(c, -EINVAL, "btf_header not found");
 	for (uint32_t i = sizeof(*h); i < h->hdr_len; i++) {
 		if (data[i])
@@ -612,7 +719,7 @@ static int check_header(struct checker *c, const char *data, uint32_t size)
 		return refuse(c, -ENOTSUPP_KERNEL, "Unsupported version");
 	if (h->flags)
 		return refuse(c, -ENOTSUPP_KERNEL, "Unsupported flags");
-	if (h->hdr_len == size)
+	if (h->hdr_len == size || h->hdr_len < sizeof(*h))
 		return refuse(c, -EINVAL, "No data");
 	err = check_sections(c, size);
 	if (err)
@@ -642,6 +749,10 @@ int sl_btf_check(const void *data, uint32_t size, char reason[SL_BTF_REASON_LEN]
 	}
 	for (uint32_t id = 1; !err && id <= c.count; id++)
 		err = check_containment(&c, id, 0);
+	if (!err)
+		memset(c.state, UNSEEN, c.count + 1);
+	for (uint32_t id = 1; !err && id <= c.count; id++)
+		err = check_pointers(&c, id, 0);
 	for (uint32_t id = 1; !err && id <= c.count; id++)
 		err = check_links(&c, id);
 	free(c.by_id);

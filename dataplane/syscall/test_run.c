@@ -144,7 +144,7 @@ int sl_test_finish(const struct sl_call *call, const struct sl_test_result *resu
 		err = -EFAULT;
 	if (err)
 		return err;
-	if (attr->test.ctx_out && (attr->test.ctx_in || attr->test.ctx_out)) {
+	if (attr->test.ctx_out) {
 		ctx_err = give(attr->test.ctx_out, attr->test.ctx_size_out, ctx, ctx_size);
 		if (ctx_err != -EFAULT && sl_call_put(call, test.ctx_size_out, ctx_size))
 			ctx_err = -EFAULT;

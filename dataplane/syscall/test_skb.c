@@ -80,7 +80,6 @@ static void set_up(struct sl_ctx *ctx, const struct __sk_buff *skb, struct rte_m
 	ctx->priority = skb->priority;
 	ctx->tstamp = skb->tstamp;
 	ctx->hwtstamp = skb->hwtstamp;
-	ctx->wire_len = skb->wire_len ? skb->wire_len : ctx->len;
 	ctx->gso_segs = skb->gso_segs;
 	ctx->gso_size = (uint16_t)skb->gso_size; /* as wide as the kernel keeps it */
 	memcpy(ctx->cb, skb->cb, sizeof(ctx->cb));
@@ -117,9 +116,12 @@ static int run(const struct sl_call *call, struct sl_prog *prog, struct __sk_buf
 		m->data_off += SL_ETH_HEADER;
 		m->data_len -= SL_ETH_HEADER;
 		m->pkt_len -= SL_ETH_HEADER;
-		if (!skb->wire_len)
-			ctx.wire_len = ctx.len;
 	}
+	/* Without a context nobody has set it, and the kernel leaves 0. */
+	if (call->attr->test.ctx_in || call->attr->test.ctx_out)
+		ctx.wire_len = skb->wire_len ? skb->wire_len : ctx.len;
+	else
+		ctx.wire_len = 0;
 	err = sl_test_run(call, prog, &ctx, &result);
 	if (err)
 		return err;
