@@ -88,17 +88,31 @@ void sl_codegen_put_target(LLVMTargetMachineRef target)
 	"loop-mssa(loop-rotate,licm)," INSTCOMBINE ",loop(indvars,loop-idiom,loop-deletion," \
 	"loop-unroll-full),sroa,"
 #define VALUES "gvn," INSTCOMBINE ",dse,"
-#define VECTORS "loop-vectorize,"
+#define LOOP_VECTORS "loop-vectorize,"
+#define STRAIGHT_VECTORS "slp-vectorizer,"
 #define LAST INSTCOMBINE ",simplifycfg<switch-to-lookup;sink-common-insts>)"
 
-static const char straight_pipeline[] = FIRST INLINE REST VALUES LAST;
-static const char loop_pipeline[] = FIRST INLINE REST LOOPS VALUES VECTORS LAST;
+/* Vectors of unrolled loops: what they save of a checksum is not worth the time in long programs. */
+#define MAX_STRAIGHT_VECTORS 512 /* instructions */
 
-int sl_codegen_optimize(LLVMModuleRef module, LLVMTargetMachineRef target, bool has_loops)
+static const char straight_pipeline[] = FIRST INLINE REST VALUES LAST;
+static const char long_loop_pipeline[] = FIRST INLINE REST LOOPS VALUES LOOP_VECTORS LAST;
+static const char loop_pipeline[] =
+	FIRST INLINE REST LOOPS VALUES LOOP_VECTORS STRAIGHT_VECTORS LAST;
+
+static const char *pipeline_for(unsigned insn_count, bool has_loops)
+{
+	if (!has_loops)
+		return straight_pipeline;
+	return insn_count > MAX_STRAIGHT_VECTORS ? long_loop_pipeline : loop_pipeline;
+}
+
+int sl_codegen_optimize(
+	LLVMModuleRef module, LLVMTargetMachineRef target, unsigned insn_count, bool has_loops)
 {
 	LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
-	LLVMErrorRef error = LLVMRunPasses(
-		module, has_loops ? loop_pipeline : straight_pipeline, target, options);
+	LLVMErrorRef error =
+		LLVMRunPasses(module, pipeline_for(insn_count, has_loops), target, options);
 	char *message;
 
 	LLVMDisposePassBuilderOptions(options);

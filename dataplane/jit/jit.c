@@ -61,7 +61,7 @@ static int compile(struct sl_emitter *e, struct sl_prog *prog, LLVMContextRef co
 		err = sl_runtime_link(e, target, &entries);
 	linked = now_ns();
 	if (!err)
-		err = sl_codegen_optimize(e->module, target, has_loops(prog));
+		err = sl_codegen_optimize(e->module, target, prog->insn_count, has_loops(prog));
 	optimized = now_ns();
 	if (err)
 		return err;

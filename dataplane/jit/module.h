@@ -32,7 +32,8 @@ int sl_runtime_link(
  */
 int sl_codegen_get_target(LLVMTargetMachineRef *ret_target);
 void sl_codegen_put_target(LLVMTargetMachineRef target);
-int sl_codegen_optimize(LLVMModuleRef module, LLVMTargetMachineRef target, bool has_loops);
+int sl_codegen_optimize(
+	LLVMModuleRef module, LLVMTargetMachineRef target, unsigned insn_count, bool has_loops);
 int sl_codegen_object(
 	LLVMModuleRef module, LLVMTargetMachineRef target, LLVMMemoryBufferRef *ret_object);
 
