@@ -1,6 +1,6 @@
 #include "segments.h"
 
-#include <rte_mbuf_core.h>
+#include <rte_mbuf.h>
 #include <string.h>
 
 uint32_t sl_segments_len(const struct sl_ctx *ctx)
@@ -97,6 +97,18 @@ bool sl_segments_tailroom(struct sl_ctx *ctx, uint32_t len)
 	return true;
 }
 
+/* Takes the emptied segment behind `before` out of the chain and gives it back to its pool. */
+static void drop_after(struct rte_mbuf *mbuf, struct rte_mbuf *before)
+{
+	struct rte_mbuf *empty = before->next;
+
+	before->next = empty->next;
+	mbuf->nb_segs--;
+	empty->next = NULL;
+	if (empty->pool)
+		rte_pktmbuf_free_seg(empty);
+}
+
 bool sl_segments_pull(struct sl_ctx *ctx, uint32_t len)
 {
 	uint32_t have = (uint32_t)(ctx->data_end - ctx->data);
@@ -106,16 +118,43 @@ bool sl_segments_pull(struct sl_ctx *ctx, uint32_t len)
 		return true;
 	if (len > sl_segments_len(ctx) || !sl_segments_tailroom(ctx, len))
 		return false;
-	for (segment = mbuf->next; len > have; segment = segment->next) {
-		uint32_t part = sl_min(len - have, (uint32_t)segment->data_len);
+	while (len > have) {
+		uint32_t part;
 
+		segment = mbuf->next;
+		part = sl_min(len - have, (uint32_t)segment->data_len);
 		memcpy(ctx->data_end, (uint8_t *)segment->buf_addr + segment->data_off, part);
-		/* An emptied segment stays in the chain: freeing it is the port's. */
 		segment->data_off += part;
 		segment->data_len -= part;
 		ctx->data_end += part;
 		mbuf->pkt_len -= part;
 		have += part;
+		if (segment->data_len == 0)
+			drop_after(mbuf, mbuf);
 	}
+	return true;
+}
+
+bool sl_segments_trim(struct sl_ctx *ctx, uint32_t cut)
+{
+	struct rte_mbuf *mbuf = ctx->mbuf, *before, *last;
+	uint32_t part;
+
+	if (cut >= sl_segments_len(ctx))
+		return false;
+	while (cut && mbuf->next) {
+		for (before = mbuf; before->next->next; before = before->next)
+			;
+		last = before->next;
+		part = sl_min(cut, (uint32_t)last->data_len);
+		last->data_len -= part;
+		mbuf->pkt_len -= part;
+		cut -= part;
+		if (last->data_len == 0)
+			drop_after(mbuf, before);
+	}
+	ctx->data_end -= cut;
+	if (ctx->is_skb)
+		ctx->len = (uint32_t)(ctx->data_end - ctx->data) + mbuf->pkt_len - mbuf->data_len;
 	return true;
 }

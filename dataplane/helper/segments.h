@@ -24,3 +24,6 @@ SL_ANY bool sl_segments_pull(struct sl_ctx *ctx, uint32_t len);
 
 /* Makes room for a packet of `len` bytes in the first segment, which holds all of it so far. */
 SL_ANY bool sl_segments_tailroom(struct sl_ctx *ctx, uint32_t len);
+
+/* Cuts `cut` bytes off the packet's end, from the last segment on; false when none would remain. */
+SL_ANY bool sl_segments_trim(struct sl_ctx *ctx, uint32_t cut);

@@ -152,3 +152,109 @@ TEST(context, begin_skb_reads_the_frame)
 	EXPECT_EQ(packet.ctx.vlan_proto, 0x0081);
 	EXPECT_EQ(packet.ctx.hash, 77);
 }
+
+/* The packet cut into three: [0, 20), [20, 23), [23, len). */
+static struct rte_mbuf more[2];
+static uint8_t more_bytes[2][256];
+
+static void make_segments(bool is_skb, unsigned len)
+{
+	static const unsigned cuts[] = { 20, 23 };
+
+	test_packet_init(&packet, is_skb, NULL, len);
+	memset(more, 0, sizeof(more));
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned end = i ? len : cuts[1];
+
+		more[i].buf_addr = more_bytes[i];
+		more[i].buf_len = sizeof(more_bytes[i]);
+		more[i].data_len = end - cuts[i];
+		memcpy(more_bytes[i], packet.ctx.data + cuts[i], more[i].data_len);
+	}
+	memset(packet.ctx.data + cuts[0], 0xee, len - cuts[0]);
+	packet.mbuf.data_len = cuts[0];
+	packet.mbuf.nb_segs = 3;
+	packet.mbuf.next = &more[0];
+	more[0].next = &more[1];
+	if (is_skb)
+		sl_packet_begin_skb(&packet.ctx, &packet.mbuf);
+	else
+		sl_packet_begin(&packet.ctx, &packet.mbuf);
+}
+
+static uint64_t load(unsigned offset, void *to, unsigned len)
+{
+	return packet.ctx.is_skb
+		       ? sl_bpf_skb_load_bytes(&packet.ctx, 0, offset, (uint64_t)to, len, 0)
+		       : sl_bpf_xdp_load_bytes(&packet.ctx, 0, offset, (uint64_t)to, len, 0);
+}
+
+TEST(segments, bytes_are_reached_wherever_they_lie)
+{
+	uint8_t bytes[64], expected[64];
+
+	for (unsigned is_skb = 0; is_skb < 2; is_skb++) {
+		make_segments(is_skb, 64);
+		for (unsigned offset = 0; offset < 64; offset++) {
+			for (unsigned len = 1; offset + len <= 64; len++) {
+				for (unsigned i = 0; i < len; i++)
+					expected[i] = offset + i;
+				ASSERT_EQ(load(offset, bytes, len), 0);
+				ASSERT_MEMEQ(bytes, expected, len);
+			}
+			EXPECT_NE(load(offset, bytes, 65 - offset), 0);
+		}
+	}
+}
+
+TEST(segments, stores_go_across)
+{
+	static const char text[] = "0123456789";
+	uint8_t bytes[10];
+
+	make_segments(true, 64);
+	EXPECT_EQ(sl_bpf_skb_store_bytes(&packet.ctx, 0, 17, (uint64_t)text, 10, 0), 0);
+	EXPECT_EQ(load(17, bytes, 10), 0);
+	EXPECT_MEMEQ(bytes, text, 10);
+	EXPECT_MEMEQ(more_bytes[0], text + 3, 3);
+	EXPECT_EQ(sl_bpf_skb_store_bytes(&packet.ctx, 0, 60, (uint64_t)text, 10, 0), -EFAULT);
+	EXPECT_EQ(sl_bpf_l3_csum_replace(&packet.ctx, 0, 22, 0x3635, 0x3635, 2), 0);
+}
+
+TEST(segments, pull_makes_bytes_linear)
+{
+	make_segments(true, 64);
+	EXPECT_EQ(sl_bpf_skb_pull_data(&packet.ctx, 0, 65, 0, 0, 0), -ENOMEM);
+	EXPECT_EQ(sl_bpf_skb_pull_data(&packet.ctx, 0, 0, 0, 0, 0), 0);
+	EXPECT_EQ(packet.ctx.data_end - packet.ctx.data, 20);
+	EXPECT_EQ(sl_bpf_skb_pull_data(&packet.ctx, 0, 30, 0, 0, 0), 0);
+	EXPECT_EQ(packet.ctx.data_end - packet.ctx.data, 30);
+	EXPECT_EQ(packet.mbuf.nb_segs, 2);
+	EXPECT_EQ(packet.ctx.len, 64);
+	for (unsigned i = 0; i < 30; i++)
+		EXPECT_EQ(packet.ctx.data[i], i);
+	sl_packet_end(&packet.ctx);
+	EXPECT_EQ(packet.mbuf.pkt_len, 64);
+	EXPECT_EQ(sl_bpf_skb_change_tail(&packet.ctx, 0, 70, 0, 0, 0), 0);
+	EXPECT_EQ(packet.mbuf.nb_segs, 1);
+	EXPECT_EQ(packet.ctx.data_end - packet.ctx.data, 70);
+	EXPECT_EQ(packet.ctx.data[63], 63);
+	EXPECT_EQ(packet.ctx.data[64], 0);
+	sl_packet_end(&packet.ctx);
+	EXPECT_EQ(packet.mbuf.pkt_len, 70);
+}
+
+TEST(segments, xdp_shrinks_from_the_last)
+{
+	make_segments(false, 64);
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, 1, 0, 0, 0), -EOPNOTSUPP);
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, (uint32_t)-51, 0, 0, 0), -EINVAL);
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, (uint32_t)-42, 0, 0, 0), 0);
+	EXPECT_EQ(packet.mbuf.nb_segs, 2);
+	EXPECT_EQ(sl_bpf_xdp_get_buff_len(&packet.ctx, 0, 0, 0, 0, 0), 22);
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, (uint32_t)-8, 0, 0, 0), 0);
+	EXPECT_EQ(packet.mbuf.nb_segs, 1);
+	EXPECT_EQ(packet.ctx.data_end - packet.ctx.data, 14);
+	sl_packet_end(&packet.ctx);
+	EXPECT_EQ(packet.mbuf.pkt_len, 14);
+}
