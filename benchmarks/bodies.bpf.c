@@ -113,9 +113,16 @@ static __always_inline __u64 body_checksum(void *part, void *end, __u32 i)
 	return fold(sum_words(words, 10)) + fold(sum_words(words + 10, 32));
 }
 
+/* Counters are chosen by what is in the packet, as a program that counts by class does. */
+static __always_inline __u32 counter_of(void *part)
+{
+	return *((__u8 *)part + 40) & (BODY_REPEAT - 1);
+}
+
 static __always_inline __u64 body_counter(void *part, void *end, __u32 i)
 {
-	__u64 *count = bpf_map_lookup_elem(&counters, &i);
+	__u32 key = counter_of(part);
+	__u64 *count = bpf_map_lookup_elem(&counters, &key);
 
 	if (count)
 		__sync_fetch_and_add(count, 1);
@@ -124,7 +131,8 @@ static __always_inline __u64 body_counter(void *part, void *end, __u32 i)
 
 static __always_inline __u64 body_percpu(void *part, void *end, __u32 i)
 {
-	__u64 *count = bpf_map_lookup_elem(&percpu_counters, &i);
+	__u32 key = counter_of(part);
+	__u64 *count = bpf_map_lookup_elem(&percpu_counters, &key);
 
 	if (count)
 		(*count)++;
@@ -133,7 +141,7 @@ static __always_inline __u64 body_percpu(void *part, void *end, __u32 i)
 
 static __always_inline __u64 body_hash(void *part, void *end, __u32 i)
 {
-	struct flow_key key = flow_key_of(i);
+	struct flow_key key = flow_key_of(*(__u16 *)(part + 40) & (BODY_HITS - 1));
 	struct flow_value *value = bpf_map_lookup_elem(&small_table, &key);
 
 	if (!value)

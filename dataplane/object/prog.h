@@ -43,6 +43,7 @@ struct sl_prog {
 	uint32_t used_map_count;
 	struct sl_facts *facts; /* verifier/facts.h */
 	uint32_t verified_insns;
+	uint64_t verify_ns; /* how long that took; written by the loader */
 
 	/* fds of BPF_PROG_LOAD's fd_array, only during the load. */
 	const int *fd_array;

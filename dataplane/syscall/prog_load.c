@@ -167,9 +167,18 @@ static int read_fd_array(const struct sl_prog *prog, const union bpf_attr *attr,
 	return 0;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
 static int verify(struct sl_prog *prog, const union bpf_attr *attr, struct sl_user_log *log)
 {
 	int *fds = NULL;
+	uint64_t start;
 	int err;
 
 	err = read_fd_array(prog, attr, &fds);
@@ -179,7 +188,9 @@ static int verify(struct sl_prog *prog, const union bpf_attr *attr, struct sl_us
 		err = sl_prog_load_btf(prog, attr, log);
 	if (!err) {
 		prog->fd_array = fds;
+		start = now_ns();
 		err = sl_verify(prog, &log->log);
+		prog->verify_ns = now_ns() - start;
 		prog->fd_array = NULL;
 	}
 	free(fds);

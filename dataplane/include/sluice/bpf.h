@@ -1,6 +1,7 @@
 #pragma once
 
 #include <linux/bpf.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #ifdef __cplusplus
@@ -34,6 +35,17 @@ int sluice_perf_ioctl(int fd, unsigned long request, unsigned long arg);
 
 /* munmap(2) of anything; an event whose ring nobody has mapped any more has no ring. */
 int sluice_perf_munmap(void *addr, size_t len);
+
+/* What loading a program cost, by phase, and what came of it. */
+struct sluice_load_report {
+	uint64_t verify_ns;
+	uint64_t emit_ns, link_ns, optimize_ns, codegen_ns; /* the JIT's phases, in this order */
+	uint32_t insn_count, verified_insns; /* as loaded; as the verifier walked them */
+	uint32_t code_bytes;
+};
+
+/* For a program's descriptor. -1 with errno EBADF or EINVAL. */
+int sluice_load_report(int prog_fd, struct sluice_load_report *ret_report);
 
 #ifdef __cplusplus
 }

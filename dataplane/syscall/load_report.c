@@ -1,0 +1,31 @@
+#include <errno.h>
+
+#include <sluice/bpf.h>
+
+#include "fd.h"
+#include "prog.h"
+
+int sluice_load_report(int prog_fd, struct sluice_load_report *ret_report)
+{
+	struct sl_object *obj;
+	const struct sl_prog *prog;
+	int err = sl_fd_get(prog_fd, SL_OBJECT_PROG, &obj);
+
+	if (err) {
+		errno = -err;
+		return -1;
+	}
+	prog = sl_prog_of(obj);
+	*ret_report = (struct sluice_load_report){
+		.verify_ns = prog->verify_ns,
+		.emit_ns = prog->code->emit_ns,
+		.link_ns = prog->code->link_ns,
+		.optimize_ns = prog->code->optimize_ns,
+		.codegen_ns = prog->code->codegen_ns,
+		.insn_count = prog->insn_count,
+		.verified_insns = prog->verified_insns,
+		.code_bytes = prog->code->text_len_bytes,
+	};
+	sl_object_unref(obj);
+	return 0;
+}
