@@ -1,6 +1,7 @@
 #include "env.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "prog.h"
 
@@ -21,6 +22,12 @@ struct walk {
 	uint32_t insn[SL_MAX_FRAMES]; /* where the search goes on in each */
 	uint32_t frame;
 	uint32_t bytes;
+	/*
+	 * Most bytes above a function, plus one, with which it was searched in each frame. A search
+	 * with fewer, no deeper, finds nothing new: without this the ways down a call graph of 256
+	 * functions would not end.
+	 */
+	uint32_t searched[SL_CFG_MAX_FUNCS + 1][SL_MAX_FRAMES];
 };
 
 /* The next local call in the function on top; the callee's number, or -1 when there is none. */
@@ -44,10 +51,22 @@ static int next_call(struct sl_env *env, struct walk *walk)
 	return -1;
 }
 
+static bool is_known(const struct walk *walk, uint32_t func)
+{
+	for (uint32_t i = walk->frame; i < SL_MAX_FRAMES; i++)
+		if (walk->searched[func][i] > walk->bytes)
+			return true;
+	return false;
+}
+
 static int enter(struct sl_env *env, struct walk *walk, uint32_t func)
 {
+	bool known = is_known(walk, func);
+
+	walk->searched[func][walk->frame] =
+		sl_max(walk->searched[func][walk->frame], walk->bytes + 1);
 	walk->func[walk->frame] = func;
-	walk->insn[walk->frame] = env->cfg->funcs[func].start;
+	walk->insn[walk->frame] = known ? env->cfg->funcs[func].end : env->cfg->funcs[func].start;
 	if (walk->frame && env->cfg->funcs[func].has_tail_call &&
 		walk->bytes >= TAIL_CALL_STACK_BYTES) {
 		sl_say(env,
@@ -64,31 +83,37 @@ static int enter(struct sl_env *env, struct walk *walk, uint32_t func)
 	return -EACCES;
 }
 
-static int check_from(struct sl_env *env, uint32_t func)
+static int search(struct sl_env *env, struct walk *walk)
 {
-	struct walk walk = { .frame = 0 };
-	int err = enter(env, &walk, func), callee;
+	int err = enter(env, walk, 0), callee;
 
 	while (!err) {
-		callee = next_call(env, &walk);
+		callee = next_call(env, walk);
 		if (callee >= 0) {
-			if (++walk.frame >= SL_MAX_FRAMES) {
+			if (++walk->frame >= SL_MAX_FRAMES) {
 				sl_say(env, "the call stack of %u frames is too deep !\n",
-					walk.frame);
+					walk->frame);
 				return -E2BIG;
 			}
-			err = enter(env, &walk, (uint32_t)callee);
+			err = enter(env, walk, (uint32_t)callee);
 			continue;
 		}
-		walk.bytes -= rounded(env->stack_bytes[walk.func[walk.frame]]);
-		if (!walk.frame)
+		walk->bytes -= rounded(env->stack_bytes[walk->func[walk->frame]]);
+		if (!walk->frame)
 			return 0;
-		walk.frame--;
+		walk->frame--;
 	}
 	return err;
 }
 
 int sl_check_stack_depth(struct sl_env *env)
 {
-	return check_from(env, 0);
+	struct walk *walk = calloc(1, sizeof(*walk));
+	int err;
+
+	if (!walk)
+		return -ENOMEM;
+	err = search(env, walk);
+	free(walk);
+	return err;
 }
