@@ -43,7 +43,8 @@ static int give_array(
 }
 
 /* The instructions with maps named by id: descriptors mean nothing to others. */
-static int give_insns(const struct sl_prog *prog, uint64_t address, uint32_t room_bytes)
+static int give_insns(const struct sl_prog *prog, const uint32_t *map_ids, uint32_t map_count,
+	uint64_t address, uint32_t room_bytes)
 {
 	size_t len = (size_t)prog->insn_count * sizeof(struct bpf_insn);
 	struct bpf_insn *insns;
@@ -66,8 +67,8 @@ static int give_insns(const struct sl_prog *prog, uint64_t address, uint32_t roo
 			insns[i].src_reg = BPF_PSEUDO_MAP_VALUE;
 		if ((insns[i].src_reg == BPF_PSEUDO_MAP_FD ||
 			    insns[i].src_reg == BPF_PSEUDO_MAP_VALUE) &&
-			map < prog->used_map_count)
-			insns[i].imm = prog->used_maps[map]->obj.id;
+			map < map_count)
+			insns[i].imm = map_ids[map];
 		i++;
 	}
 	err = sl_user_write(address, insns, sl_min(len, (size_t)room_bytes));
@@ -95,10 +96,11 @@ static int give_prog_arrays(struct sl_prog *prog, struct bpf_prog_info *info)
 	if (err)
 		return err;
 	err = give_array(info->map_ids, info->nr_map_ids, map_ids, map_count, sizeof(*map_ids));
+	if (!err)
+		err = give_insns(
+			prog, map_ids, map_count, info->xlated_prog_insns, info->xlated_prog_len);
 	free(map_ids);
 	info->nr_map_ids = map_count;
-	if (!err)
-		err = give_insns(prog, info->xlated_prog_insns, info->xlated_prog_len);
 	if (!err)
 		err = give_array(info->jited_prog_insns, info->jited_prog_len, prog->code->text,
 			prog->code->text_len_bytes, 1);
