@@ -10,6 +10,7 @@
 #include "port.h"
 #include "prog.h"
 #include "redirect.h"
+#include "run_stats.h"
 #include "tc.h"
 #include "transmit.h"
 
@@ -463,11 +464,14 @@ static void run_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t que
 		.redirects = redirects,
 		.meta_lens = meta_lens,
 	};
+	uint64_t begin_ns;
 
+	begin_ns = sl_run_stats_begin();
 	if (prog->code->burst)
 		prog->code->burst(&burst);
 	else
 		run_one_by_one(prog, &burst);
+	sl_run_stats_end(prog, ctx.cpu, begin_ns, n);
 	if (!dispatch_whole(worker, port, queue, &burst))
 		dispatch(worker, port, queue, &burst);
 }

@@ -184,7 +184,7 @@ static int bring_up(struct sl_port *port, const struct sluice_port_options *opti
 	port->tx_queues = sl_min(workers, info.max_tx_queues);
 	if (!port->rx_queues || !port->tx_queues)
 		return -ENODEV;
-	/* These two hand on what they are given in one piece; others may split a jumbo frame. */
+	/* Others may spread a jumbo frame over several mbufs, asked for or not. */
 	port->may_scatter = strcmp(port->driver, "net_null") != 0;
 	err = configure(port, &info);
 	if (err)

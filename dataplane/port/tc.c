@@ -9,6 +9,7 @@
 #include <linux/pkt_sched.h>
 
 #include "fd.h"
+#include "run_stats.h"
 
 /*
  * The kernel's bounds (net/sched): how often a list starts again for TC_ACT_RECLASSIFY before the
@@ -21,7 +22,11 @@ enum { PRIORITY_FIRST = 0xc000, PRIORITY_MANUAL = 0x8000, PRIORITY_MAX = 0xffff 
 
 static int run(const struct sl_prog *prog, struct sl_ctx *ctx)
 {
-	return (int)(uint32_t)prog->code->run(ctx, SL_TAIL_CALLS);
+	uint64_t begin_ns = sl_run_stats_begin();
+	int result = (int)(uint32_t)prog->code->run(ctx, SL_TAIL_CALLS);
+
+	sl_run_stats_end(prog, ctx->cpu, begin_ns, 1);
+	return result;
 }
 
 /* What a direct-action program may decide; the rest means "go on". */

@@ -16,13 +16,18 @@ static void free_code(struct sl_code *code)
 	free(code);
 }
 
+void stand_in_hooks(void)
+{
+	sl_prog_set_free_hooks(NULL, free_code, NULL);
+}
+
 int stand_in_fd(enum bpf_prog_type type, sl_prog_fn fn)
 {
 	static const struct bpf_insn insn = { .code = BPF_JMP | BPF_EXIT };
 	struct sl_prog *prog;
 	int err;
 
-	sl_prog_set_free_hooks(NULL, free_code, NULL);
+	stand_in_hooks();
 	err = sl_prog_new(&insn, 1, &prog);
 	if (err)
 		return err;

@@ -9,6 +9,9 @@
  * a JIT.
  */
 
+/* Programs are freed here from now on; after a call of sluice_bpf, which sets the hooks too. */
+void stand_in_hooks(void);
+
 /* A descriptor of a new program, negative errno on failure. */
 int stand_in_fd(enum bpf_prog_type type, sl_prog_fn fn);
 
