@@ -191,7 +191,7 @@ static uint64_t load(unsigned offset, void *to, unsigned len)
 
 TEST(segments, bytes_are_reached_wherever_they_lie)
 {
-	uint8_t bytes[64], expected[64];
+	uint8_t bytes[65], expected[64];
 
 	for (unsigned is_skb = 0; is_skb < 2; is_skb++) {
 		make_segments(is_skb, 64);
