@@ -72,7 +72,7 @@ static LLVMValueRef map_desc(struct sl_emitter *e, uint32_t index)
 
 	if (e->map_descs[index])
 		return e->map_descs[index];
-	bytes = LLVMConstStringInContext2(
+	bytes = LLVMConstStringInContext(
 		e->context, (const char *)&map->desc, map->ops->desc_size, true);
 	e->map_descs[index] = LLVMAddGlobal(e->module, LLVMTypeOf(bytes), "map");
 	LLVMSetInitializer(e->map_descs[index], bytes);
