@@ -53,7 +53,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, BODY_REPEAT + 1);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u32);
 } jumps SEC(".maps");
@@ -218,29 +218,15 @@ int flows_32(struct xdp_md *ctx)
 	return flows(32);
 }
 
-/* A chain through `jumps`, whose slots user space fills: the index is known at run time only. */
+/*
+ * Jumps to the slot that a field of the context names, known at run time only: the program itself,
+ * until the limit of tail calls makes the last one fall through.
+ */
 SEC("tc")
-int jump_start(struct __sk_buff *skb)
+int jump_chain(struct __sk_buff *skb)
 {
-	skb->cb[0] = 0;
-	bpf_tail_call(skb, &jumps, 0);
+	bpf_tail_call(skb, &jumps, skb->mark);
 	return 0;
-}
-
-SEC("tc")
-int jump_next(struct __sk_buff *skb)
-{
-	__u32 next = skb->cb[0] + 1;
-
-	skb->cb[0] = next;
-	bpf_tail_call(skb, &jumps, next);
-	return next;
-}
-
-SEC("xdp")
-int nothing_1(struct xdp_md *ctx)
-{
-	return XDP_PASS;
 }
 
 SEC("tc")

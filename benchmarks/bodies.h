@@ -3,6 +3,7 @@
 /* What bodies.bpf.o and vs_kernel.c share. */
 
 #define BODY_REPEAT 32 /* bodies within one call */
+#define BODY_JUMPS 33 /* MAX_TAIL_CALL_CNT */
 #define BODY_STRIDE 64 /* bytes of packet that each body looks at */
 #define BODY_FLOWS 65536 /* keys in the large table */
 #define BODY_HITS 1024 /* keys in the small table */
