@@ -1,8 +1,10 @@
 #include "module.h"
 
 #include <errno.h>
+#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/Transforms/PassBuilder.h>
+#include <llvm/Config/llvm-config.h>
 #include <pthread.h>
 
 #include "logging.h"
@@ -15,6 +17,21 @@ static struct {
 } host;
 static pthread_once_t host_once = PTHREAD_ONCE_INIT;
 
+/*
+ * The pass that moves AVX-512 masks to other registers takes time that grows with the square of a
+ * block's length, half of all code generation for long programs, and finds nothing in ours. There
+ * is no other switch for it, and an option that LLVM does not know would end the process: hence
+ * the versions, which have been looked at.
+ */
+static void leave_out_passes(void)
+{
+#if defined(__x86_64__) && LLVM_VERSION_MAJOR >= 18 && LLVM_VERSION_MAJOR <= 20
+	static const char *const args[] = { "sluice", "-disable-x86-domain-reassignment" };
+
+	LLVMParseCommandLineOptions(sl_array_size(args), args, NULL);
+#endif
+}
+
 static void find_host(void)
 {
 	char *message = NULL;
@@ -22,6 +39,7 @@ static void find_host(void)
 	if (LLVMInitializeNativeTarget() || LLVMInitializeNativeAsmPrinter() ||
 		LLVMInitializeNativeAsmParser())
 		return;
+	leave_out_passes();
 	host.triple = LLVMGetDefaultTargetTriple();
 	host.cpu = LLVMGetHostCPUName();
 	host.features = LLVMGetHostCPUFeatures();
