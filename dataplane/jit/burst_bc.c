@@ -42,8 +42,13 @@ static inline uint32_t run_one(struct sl_ctx *ctx, const struct sl_burst *burst,
 		ctx->run->redirect_map = NULL;
 	}
 	verdict = sl_program(ctx, SL_TAIL_CALLS);
-	if (sl_program_traits & SL_TRAIT_REDIRECTS && verdict == XDP_REDIRECT)
+	if (verdict != XDP_REDIRECT)
+		return verdict;
+	/* The verdict alone leads nowhere. */
+	if (sl_program_traits & SL_TRAIT_REDIRECTS)
 		note_redirect(ctx->run, &burst->redirects[i]);
+	else
+		burst->redirects[i] = (struct sl_redirect){ .ifindex = 0 };
 	return verdict;
 }
 

@@ -117,6 +117,20 @@ TEST(jit_entries, burst_writes_bounds_and_redirects_back)
 	}
 }
 
+TEST(jit_entries, the_verdict_alone_redirects_nowhere)
+{
+	static struct burst_fixture fx;
+	const struct bpf_insn insns[] = { MOV_K(0, 4), EXIT };
+
+	init_burst(&fx, insns, sl_array_size(insns));
+	memset(fx.redirects, 0xff, sizeof(fx.redirects));
+	run_burst(&fx);
+	for (unsigned i = 0; i < PACKETS; i++) {
+		EXPECT_EQ(fx.redirects[i].ifindex, 0u);
+		EXPECT_TRUE(!fx.redirects[i].map);
+	}
+}
+
 TEST(jit_entries, repeat_runs_as_often_as_told)
 {
 	static struct jit_fixture fx;
