@@ -62,6 +62,7 @@ enum sl_helper_flags {
 	SL_HELPER_MIGHT_SLEEP = 1 << 5,
 	SL_HELPER_ALL_REGS =
 		1 << 6, /* gets R1..R5 as they are, those past the row's arguments too */
+	SL_HELPER_LEAVES_MEMORY = 1 << 7, /* may not write all of an _UNINIT argument */
 };
 
 /* Which operation of the map's ops a helper is; the JIT then calls the map type's own function. */

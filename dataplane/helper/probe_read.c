@@ -42,7 +42,7 @@ SL_HELPER_FN(probe_read_kernel_str)
 
 const struct sl_helper sl_helper_probe_read_kernel_str = {
 	SL_ROW(probe_read_kernel_str, ANY),
-	.flags = SL_HELPER_GPL,
+	.flags = SL_HELPER_GPL | SL_HELPER_LEAVES_MEMORY,
 	.args = { SL_ARG_MEM_UNINIT, SL_ARG_SIZE_OR_ZERO, SL_ARG_ANYTHING },
 };
 

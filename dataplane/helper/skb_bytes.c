@@ -17,6 +17,7 @@ const struct sl_helper sl_helper_skb_store_bytes = {
 
 const struct sl_helper sl_helper_xdp_load_bytes = {
 	SL_ROW(xdp_load_bytes, XDP),
+	.flags = SL_HELPER_LEAVES_MEMORY,
 	.args = { SL_ARG_CTX, SL_ARG_ANYTHING, SL_ARG_MEM_UNINIT, SL_ARG_SIZE },
 };
 

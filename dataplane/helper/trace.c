@@ -178,7 +178,7 @@ SL_HELPER_FN(snprintf)
 
 const struct sl_helper sl_helper_snprintf = {
 	SL_ROW(snprintf, ANY),
-	.flags = SL_HELPER_GPL,
+	.flags = SL_HELPER_GPL | SL_HELPER_LEAVES_MEMORY,
 	.args = { SL_ARG_MEM_UNINIT_OR_NULL, SL_ARG_SIZE_OR_ZERO, SL_ARG_CONST_STR,
 		SL_ARG_MEM_OR_NULL, SL_ARG_SIZE_OR_ZERO },
 };

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "helper.h"
 #include "prog.h"
 
 /*
@@ -423,6 +424,14 @@ int sl_stack_load(struct sl_env *env, unsigned regno, int32_t off, unsigned size
 	return 0;
 }
 
+/* What a helper may leave as it was counts as read: it is data from then on. */
+static void note_unwritten(struct sl_env *env, struct sl_frame *frame, int32_t min, int32_t end)
+{
+	for (int32_t i = min; i < end; i++)
+		if (frame->slots[slot_of(i)].type[byte_of(i)] == SL_SLOT_INVALID)
+			note_uninit(env, frame);
+}
+
 int sl_stack_helper(struct sl_env *env, unsigned regno, int32_t off, uint32_t size,
 	enum sl_access access, bool zero_allowed, struct sl_call_meta *meta)
 {
@@ -440,6 +449,9 @@ int sl_stack_helper(struct sl_env *env, unsigned regno, int32_t off, uint32_t si
 	if (err)
 		return err;
 	if (meta && meta->raw && is_const) {
+		if (meta->helper->flags & SL_HELPER_LEAVES_MEMORY)
+			note_unwritten(
+				env, sl_env_stack_of(env, &pointer), min, min + (int32_t)size);
 		meta->raw_reg = (int)regno;
 		meta->raw_off = min;
 		meta->raw_size = size;
