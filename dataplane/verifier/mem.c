@@ -394,7 +394,13 @@ static int check_atomic(struct sl_env *env, const struct bpf_insn *insn)
 	if (!err && (insn->imm & BPF_FETCH)) {
 		int load_reg = insn->imm == BPF_CMPXCHG ? BPF_REG_0 : insn->src_reg;
 
+		/*
+		 * The old value may not replace the address: what is written would be looked up
+		 * where a spilled pointer leads.
+		 */
 		err = sl_check_write(env, load_reg);
+		if (!err && load_reg == insn->dst_reg)
+			sl_mark_unknown(env, load_reg);
 		if (!err)
 			err = sl_check_mem(env, insn->dst_reg, insn->off, size, SL_READ, load_reg,
 				false, true);

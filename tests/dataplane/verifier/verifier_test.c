@@ -509,6 +509,46 @@ static const struct row call_rows[] = {
 			RETURN(0) } },
 };
 
+/* What lies behind a pointer, or in a slot, is not what it was. */
+static const struct row stale_rows[] = {
+	{ "packet after a tail call that falls through", XDP, ACCEPT,
+		{ LDX(BPF_W, R6, R1, 0), LDX(BPF_W, R3, R1, 4), MOV_X(R2, R6),
+			ALU_K(BPF_ADD, R2, 8), JMP_X(BPF_JGT, R2, R3, 5), LD_MAP(R2, M_PROGS),
+			MOV_K(R3, 0), HELPER(BPF_FUNC_tail_call), LDX(BPF_B, R0, R6, 7),
+			RETURN(0) } },
+	{ "exchange through a spilled pointer into its register", XDP,
+		"misaligned access off (0x0; 0xffffffffffffffff)+0+0 size 8",
+		{ MOV_X(R6, R10), ALU_K(BPF_ADD, R6, -8), LD_VALUE(R7, M_DATA, 0),
+			STX(BPF_DW, R10, R7, -8), ATOMIC(BPF_DW, BPF_XCHG, R6, R6, 0),
+			LDX(BPF_DW, R1, R10, -8), ST(BPF_DW, R1, 56, 0), RETURN(0) } },
+	{ "exchange with a spilled pointer", XDP, ACCEPT,
+		{ MOV_X(R6, R10), ALU_K(BPF_ADD, R6, -8), LD_VALUE(R7, M_DATA, 0), MOV_K(R5, 0),
+			STX(BPF_DW, R10, R7, -8), ATOMIC(BPF_DW, BPF_XCHG, R6, R5, 0),
+			ST(BPF_DW, R5, 56, 0), RETURN(0) } },
+	{ "exchange of a number into the address", XDP,
+		"misaligned access off (0x0; 0xffffffffffffffff)+0+0 size 8",
+		{ MOV_X(R6, R10), ALU_K(BPF_ADD, R6, -8), ST(BPF_DW, R10, -8, 1),
+			ATOMIC(BPF_DW, BPF_XCHG, R6, R6, 0), RETURN(0) } },
+};
+
+static const struct {
+	const char *name;
+	enum bpf_prog_type type;
+	bool zeroed;
+	struct bpf_insn insns[16];
+} frame_rows[] = {
+	{ "load that may fail", XDP, true,
+		{ MOV_K(R2, 0), MOV_X(R3, R10), ALU_K(BPF_ADD, R3, -8), MOV_K(R4, 8),
+			HELPER(BPF_FUNC_xdp_load_bytes), LDX(BPF_DW, R0, R10, -8), EXIT } },
+	{ "load over what was written", XDP, false,
+		{ ST(BPF_DW, R10, -8, 0), MOV_K(R2, 0), MOV_X(R3, R10), ALU_K(BPF_ADD, R3, -8),
+			MOV_K(R4, 8), HELPER(BPF_FUNC_xdp_load_bytes), LDX(BPF_DW, R0, R10, -8),
+			EXIT } },
+	{ "load that always fills", CLS, false,
+		{ MOV_K(R2, 0), MOV_X(R3, R10), ALU_K(BPF_ADD, R3, -8), MOV_K(R4, 8),
+			HELPER(BPF_FUNC_skb_load_bytes), LDX(BPF_DW, R0, R10, -8), EXIT } },
+};
+
 /* Programs whose safety hangs on what a comparison teaches, or on what pruning may not forget. */
 static const struct row analysis_rows[] = {
 	{ "copy learns with the original", XDP, ACCEPT,
@@ -604,6 +644,33 @@ TEST(verifier, maps)
 TEST(verifier, calls)
 {
 	check_rows(call_rows, sl_array_size(call_rows));
+}
+
+TEST(verifier, stale)
+{
+	check_rows(stale_rows, sl_array_size(stale_rows));
+}
+
+/* A frame that is read where a helper may have left it as it was must not show the worker's stack. */
+TEST(verifier, frames_to_zero)
+{
+	static char text[BOTH_LOG_BYTES];
+
+	for (unsigned i = 0; i < sl_array_size(frame_rows); i++) {
+		struct row row = { .name = frame_rows[i].name };
+		struct sl_prog *prog = NULL;
+
+		memcpy(row.insns, frame_rows[i].insns, sizeof(frame_rows[i].insns));
+		TRACE_PUSH("%s", row.name);
+		EXPECT_EQ(both_ours(frame_rows[i].type, row.insns, length(&row), 1, true, text,
+				  sizeof(text), &prog),
+			0);
+		if (prog) {
+			EXPECT_EQ(prog->facts->funcs[0].stack_uninit_read, frame_rows[i].zeroed);
+			sl_object_unref(&prog->obj);
+		}
+		TRACE_POP();
+	}
 }
 
 TEST(verifier, analysis)
