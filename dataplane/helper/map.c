@@ -78,7 +78,10 @@ const struct sl_helper sl_helper_map_lookup_percpu_elem = {
 		     1ull << BPF_MAP_TYPE_LRU_PERCPU_HASH,
 };
 
-/* The JIT makes it a jump. One that falls through leaves the packet as it was. */
+/*
+ * The JIT makes it a jump. One that falls through leaves the packet as it was; after one of a
+ * subprogram that does not, the verifier sees to it that the caller looks at the packet anew.
+ */
 const struct sl_helper sl_helper_tail_call = {
 	.name = "bpf_tail_call",
 	.id = BPF_FUNC_tail_call,

@@ -1,8 +1,10 @@
 #include "env.h"
 
+#include <bpf/btf.h>
 #include <errno.h>
 #include <string.h>
 
+#include "btf.h"
 #include "cpu.h"
 #include "helper.h"
 #include "map.h"
@@ -98,14 +100,6 @@ static void clear_caller_saved(struct sl_env *env, struct sl_frame *frame)
 {
 	memset(&frame->regs[BPF_REG_0], 0, 6 * sizeof(struct sl_reg));
 	env->dirty_regs |= 0x3f;
-}
-
-static void forget_packet(struct sl_env *env)
-{
-	sl_state_for_each_reg(env->cur, reg, {
-		if (sl_reg_is_packet(reg) || reg->type == SL_REG_PACKET_END)
-			sl_reg_set_unknown(reg);
-	});
 }
 
 static int release(struct sl_env *env, uint32_t ref_id)
@@ -229,10 +223,43 @@ static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn)
 	if (!err)
 		err = check_map_type(env, meta.map, helper);
 	if (!err && (helper->flags & SL_HELPER_CHANGES_PACKET))
-		forget_packet(env);
+		sl_state_forget_packet(env->cur);
 	if (!err && tail_call)
 		err = sl_explore_early_return(env, false);
 	return err;
+}
+
+static const struct btf_type *skip_modifiers(const struct btf *btf, uint32_t id)
+{
+	const struct btf_type *type = btf__type_by_id(btf, id);
+
+	while (type && (btf_is_mod(type) || btf_is_typedef(type)))
+		type = btf__type_by_id(btf, type->type);
+	return type;
+}
+
+/* Functions that other programs may call by name have to return a number. */
+static int check_global(struct sl_env *env, uint32_t func)
+{
+	const struct btf_type *type, *proto;
+	const struct btf *btf;
+	const char *name;
+
+	if (func >= env->prog->func_info_count)
+		return 0;
+	btf = env->prog->btf->btf;
+	type = btf__type_by_id(btf, env->prog->func_info[func].type_id);
+	if (!type || !btf_is_func(type) || btf_vlen(type) != BTF_FUNC_GLOBAL)
+		return 0;
+	name = btf__name_by_offset(btf, type->name_off);
+	proto = btf__type_by_id(btf, type->type);
+	type = proto ? skip_modifiers(btf, proto->type) : NULL;
+	if (type && (btf_is_int(type) || btf_is_any_enum(type)))
+		return 0;
+	sl_say(env, "Global function %s() doesn't return scalar. Only those are supported.\n",
+		name);
+	sl_say(env, "Caller passes invalid args into func#%u ('%s')\n", func, name);
+	return -EINVAL;
 }
 
 static int check_local_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next)
@@ -249,7 +276,9 @@ static int check_local_call(struct sl_env *env, const struct bpf_insn *insn, uin
 		sl_say(env, "the call stack of %u frames is too deep\n", env->cur->cur_frame + 2);
 		return -E2BIG;
 	}
-	err = sl_facts_note_call(env, NULL, 5, 0);
+	err = check_global(env, (uint32_t)func);
+	if (!err)
+		err = sl_facts_note_call(env, NULL, 5, 0);
 	if (err)
 		return err;
 	callee = sl_state_enter(env->cur, (uint32_t)func, env->insn, ++env->next_instance);

@@ -106,10 +106,13 @@ int sl_explore_early_return(struct sl_env *env, bool zero)
 		return err;
 	sl_state_leave(state);
 	caller = sl_state_frame(state);
-	if (zero)
+	if (zero) {
 		sl_reg_set_const(&caller->regs[BPF_REG_0], 0);
-	else
-		sl_reg_set_unknown(&caller->regs[BPF_REG_0]);
+		return 0;
+	}
+	/* Another program ran in between. */
+	sl_reg_set_unknown(&caller->regs[BPF_REG_0]);
+	sl_state_forget_packet(state);
 	return 0;
 }
 

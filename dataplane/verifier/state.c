@@ -153,6 +153,14 @@ int sl_state_add_ref(struct sl_state *state, uint32_t id, uint32_t insn)
 	return 0;
 }
 
+void sl_state_forget_packet(struct sl_state *state)
+{
+	sl_state_for_each_reg(state, reg, {
+		if (sl_reg_is_packet(reg) || reg->type == SL_REG_PACKET_END)
+			sl_reg_set_unknown(reg);
+	});
+}
+
 bool sl_state_del_ref(struct sl_state *state, uint32_t id)
 {
 	for (uint32_t i = 0; i < state->ref_count; i++) {

@@ -103,6 +103,8 @@ void sl_state_leave(struct sl_state *state);
 int sl_frame_grow(struct sl_frame *frame, uint32_t bytes);
 
 int sl_state_add_ref(struct sl_state *state, uint32_t id, uint32_t insn);
+/* The packet may have moved: pointers to it are numbers from now on. */
+void sl_state_forget_packet(struct sl_state *state);
 bool sl_state_del_ref(struct sl_state *state, uint32_t id);
 
 static inline bool sl_slot_is_spill(const struct sl_slot *slot)
