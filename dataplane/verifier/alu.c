@@ -35,8 +35,8 @@ static bool offset_is_sane(
 			value);
 		return false;
 	}
-	if (reg->type != SL_REG_SCALAR &&
-		(reg->off >= SL_MAX_VAR_OFF || reg->off <= -SL_MAX_VAR_OFF)) {
+	/* A scalar has one when it is linked to another. */
+	if (reg->off >= SL_MAX_VAR_OFF || reg->off <= -SL_MAX_VAR_OFF) {
 		sl_say(env, "%s pointer offset %d is not allowed\n", name, reg->off);
 		return false;
 	}

@@ -347,6 +347,12 @@ bool sl_reg_is_sane(const struct sl_reg *reg)
 	return true;
 }
 
+void sl_reg_settle(struct sl_reg *reg)
+{
+	if (!sl_reg_is_sane(reg))
+		sl_reg_unbound(reg);
+}
+
 bool sl_reg_range_within(const struct sl_reg *a, const struct sl_reg *b)
 {
 	return a->umin <= b->umin && a->umax >= b->umax && a->smin <= b->smin &&

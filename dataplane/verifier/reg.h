@@ -97,6 +97,8 @@ static inline bool sl_reg_is_packet(const struct sl_reg *reg)
  * The bounds do not contradict themselves. A state in which they do is dead: no run reaches it.
  */
 bool sl_reg_is_sane(const struct sl_reg *reg);
+/* Gives up bounds that contradict themselves, as the kernel does in such a state. */
+void sl_reg_settle(struct sl_reg *reg);
 
 /*
  * dst = dst OP src for scalars, `code` a BPF_ALU or BPF_ALU64 opcode with the operation's bits,

@@ -352,6 +352,7 @@ void sl_reg_alu(struct sl_reg *dst, const struct sl_reg *src, const struct bpf_i
 
 	if (op == BPF_END) {
 		alu_swap(dst, insn);
+		sl_reg_settle(dst);
 		return;
 	}
 	if (BPF_SRC(insn->code) == BPF_K) {
@@ -363,6 +364,8 @@ void sl_reg_alu(struct sl_reg *dst, const struct sl_reg *src, const struct bpf_i
 		alu_mov(dst, src, BPF_SRC(insn->code) == BPF_X ? (unsigned)insn->off : 0, is32);
 	else
 		alu_scalars(dst, src, op, is32);
+	if (dst->type == SL_REG_SCALAR)
+		sl_reg_settle(dst);
 }
 
 static void set_pointer_kind(struct sl_reg *dst, const struct sl_reg *ptr)

@@ -233,30 +233,36 @@ static void refine_set(struct sl_reg *a, struct sl_reg *b, bool is32, bool is_se
 	reg->var_off = is32 ? sl_tnum_with_subreg(reg->var_off, bits) : bits;
 }
 
-/* a < b, or a <= b. When no values satisfy it, the branch is not taken and the result unused. */
+/*
+ * a < b, or a <= b. When no values satisfy it, the result contradicts itself and the branch is dead;
+ * so, too, when a register is compared with itself: hence one after the other.
+ */
 static void refine_less(struct sl_reg *a, struct sl_reg *b, uint8_t op, bool is32)
 {
 	struct sl_range ra = sl_range_of(a, is32), rb = sl_range_of(b, is32);
 	struct sl_range full = sl_range_full(is32);
+	uint64_t umin = ra.umin;
+	int64_t smin = ra.smin;
 
-	switch (op) {
-	case BPF_JLE:
+	if (op == BPF_JLE)
 		ra.umax = sl_min(ra.umax, rb.umax);
-		rb.umin = sl_max(ra.umin, rb.umin);
-		break;
-	case BPF_JLT:
+	else if (op == BPF_JLT)
 		ra.umax = sl_min(ra.umax, rb.umax == 0 ? 0 : rb.umax - 1);
-		rb.umin = sl_max(ra.umin == full.umax ? full.umax : ra.umin + 1, rb.umin);
-		break;
-	case BPF_JSLE:
+	else if (op == BPF_JSLE)
 		ra.smax = sl_min(ra.smax, rb.smax);
-		rb.smin = sl_max(ra.smin, rb.smin);
-		break;
-	default:
+	else
 		ra.smax = sl_min(ra.smax, rb.smax == full.smin ? full.smin : rb.smax - 1);
-		rb.smin = sl_max(ra.smin == full.smax ? full.smax : ra.smin + 1, rb.smin);
-	}
 	sl_range_put(a, is32, ra);
+
+	rb = sl_range_of(b, is32);
+	if (op == BPF_JLE)
+		rb.umin = sl_max(umin, rb.umin);
+	else if (op == BPF_JLT)
+		rb.umin = sl_max(umin == full.umax ? umin : umin + 1, rb.umin);
+	else if (op == BPF_JSLE)
+		rb.smin = sl_max(smin, rb.smin);
+	else
+		rb.smin = sl_max(smin == full.smax ? smin : smin + 1, rb.smin);
 	sl_range_put(b, is32, rb);
 }
 
@@ -284,6 +290,8 @@ static void refine(struct sl_reg *a, struct sl_reg *b, uint8_t op, bool is32)
 	}
 	sl_reg_sync(a);
 	sl_reg_sync(b);
+	sl_reg_settle(a);
+	sl_reg_settle(b);
 }
 
 void sl_reg_refine(struct sl_reg *taken_dst, struct sl_reg *taken_src, struct sl_reg *not_dst,

@@ -133,8 +133,9 @@ int sl_verify(struct sl_prog *prog, struct sl_log_buf *log)
 	err = env->type ? sl_cfg_new(prog, &env->cfg) : -EINVAL;
 	if (!err)
 		err = verify(env);
+	/* A log that does not fit is the error, whatever else is. */
 	log_err = sl_vlog_finish(&env->log);
-	if (!err)
+	if (log_err)
 		err = log_err;
 	if (!err)
 		sl_facts_finish(env);

@@ -31,7 +31,7 @@ struct walk {
 	char before[MAX_INSNS][REGS][REG_TEXT];
 	char after[MAX_INSNS][REGS][REG_TEXT];
 	bool reached[MAX_INSNS];
-	/* What the analysis of single values does not decide: contradictions, split states. */
+	/* What the analysis of single values does not decide: states that are split. */
 	bool unfit;
 };
 
@@ -82,7 +82,6 @@ static void add_alu(struct walk *walk, struct bpf_insn insn)
 
 		walk->unfit |= splits_state(dst, src, insn);
 		sl_reg_alu(dst, &copy, &insn);
-		walk->unfit |= !sl_reg_is_sane(dst);
 	}
 	add_insn(walk, insn);
 }
@@ -149,8 +148,6 @@ static void add_jump(struct walk *walk, struct bpf_insn insn, bool skip_exit)
 	pairs[0][1] = pairs[1][1] = *src;
 	sl_reg_refine(
 		&pairs[1][0], &pairs[1][1], &pairs[0][0], &pairs[0][1], BPF_OP(insn.code), is32);
-	for (int i = 0; i < 4; i++)
-		walk->unfit |= !sl_reg_is_sane(&pairs[i / 2][i % 2]);
 	*dst = pairs[0][0];
 	*src = pairs[0][1];
 	add_insn(walk, insn);
@@ -304,7 +301,7 @@ TEST(precision, values_are_printed_as_by_the_kernel)
 {
 	const char *seed = getenv("SLUICE_TEST_SEED"), *rounds = getenv("SLUICE_TEST_ROUNDS");
 	struct sl_random random = { seed ? strtoull(seed, NULL, 0) : 11 };
-	int count = rounds ? atoi(rounds) : 4000;
+	int count = rounds ? atoi(rounds) : 2000;
 	static char log[LOG_BYTES];
 	static struct walk walk;
 	int compared = 0;
