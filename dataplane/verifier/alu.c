@@ -179,6 +179,13 @@ static int move_pointer(struct sl_env *env, const struct bpf_insn *insn,
 	return 0;
 }
 
+/* What it holds now has nothing to do with any other register. */
+static void unlink_scalar(struct sl_reg *reg)
+{
+	reg->id = 0;
+	reg->off = 0;
+}
+
 /*
  * dst is "what it was plus a constant" from now on, if it can be said: once, and for a sum of 32
  * bits only if `narrow`, since the upper half of what it was is lost.
@@ -195,12 +202,40 @@ static void relink(
 		!sl_tnum_is_const(value) || (is32 && !narrow) || off != (int32_t)off ||
 		(op == BPF_SUB && off == INT32_MIN) ||
 		(BPF_SRC(insn->code) == BPF_X && insn->src_reg == insn->dst_reg)) {
-		dst->off = 0;
-		dst->id = 0;
+		unlink_scalar(dst);
 		return;
 	}
 	dst->id |= is32 ? SL_ID_ADD_CONST32 : SL_ID_ADD_CONST64;
 	dst->off = (int32_t)(op == BPF_SUB ? -off : off);
+}
+
+/*
+ * An all-or-nothing mask, as a compiler makes by spreading the sign, is about to be combined with a
+ * constant: nothing in between can result, so both values are followed, each on its own.
+ */
+static int split_mask(struct sl_env *env, const struct bpf_insn *insn, const struct sl_reg *src)
+{
+	struct sl_reg *dst = sl_env_reg(env, insn->dst_reg), *other;
+	uint8_t op = BPF_OP(insn->code);
+	bool whole = dst->smin == -1 && dst->smax == 0;
+	bool half = dst->s32_min == -1 && dst->s32_max == 0;
+	struct sl_state *state;
+	int err;
+
+	if ((op != BPF_AND && op != BPF_OR) || !sl_tnum_is_const(src->var_off) || !(whole || half))
+		return 0;
+	err = sl_explore_push(env, env->insn, &state);
+	if (err)
+		return err;
+	other = &sl_state_frame(state)->regs[insn->dst_reg];
+	if (whole) {
+		sl_reg_set_const(other, 0);
+		sl_reg_set_const(dst, UINT64_MAX);
+	} else {
+		sl_reg_set_const32(other, 0);
+		sl_reg_set_const32(dst, UINT32_MAX);
+	}
+	return 0;
 }
 
 static int two_operands(struct sl_env *env, const struct bpf_insn *insn)
@@ -242,6 +277,9 @@ static int two_operands(struct sl_env *env, const struct bpf_insn *insn)
 	}
 	/* dst may be src. */
 	env->fake[1] = *src;
+	err = split_mask(env, insn, &env->fake[1]);
+	if (err)
+		return err;
 	narrow = dst->umax <= UINT32_MAX;
 	sl_reg_alu(dst, &env->fake[1], insn);
 	relink(dst, insn, &env->fake[1], narrow);
@@ -257,7 +295,7 @@ static void sign_extending_move(
 		sl_assign_id(env, src);
 	*dst = *src;
 	if (!same)
-		dst->id = 0;
+		unlink_scalar(dst);
 	sl_reg_coerce_sext(dst, insn->off / 8, BPF_CLASS(insn->code) == BPF_ALU);
 }
 
@@ -284,7 +322,7 @@ static int move_register(struct sl_env *env, const struct bpf_insn *insn)
 			sl_assign_id(env, src);
 		*dst = *src;
 		if (!fits)
-			dst->id = 0;
+			unlink_scalar(dst);
 	}
 	if (!is_alu64) {
 		sl_reg_zext32(dst);
@@ -330,7 +368,7 @@ static int check_unary(struct sl_env *env, const struct bpf_insn *insn)
 	}
 	env->fake[1] = *dst;
 	sl_reg_alu(dst, &env->fake[1], insn);
-	dst->id = 0;
+	unlink_scalar(dst);
 	return 0;
 }
 

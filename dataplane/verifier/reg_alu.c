@@ -334,6 +334,7 @@ static void alu_swap(struct sl_reg *dst, const struct bpf_insn *insn)
 	unsigned unused_bits = 64 - (unsigned)insn->imm;
 
 	dst->id = 0;
+	dst->off = 0;
 	/* The byte order of the host leaves the value as it is, but for its width. */
 	if (BPF_CLASS(insn->code) == BPF_ALU64 || to_big != host_is_big) {
 		dst->var_off.value = __builtin_bswap64(dst->var_off.value) >> unused_bits;
