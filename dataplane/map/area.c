@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -118,4 +119,20 @@ fail:
 	err = errno;
 	close(fd);
 	return -err;
+}
+
+int sl_area_detach(void *area, size_t len_bytes)
+{
+	void *copy =
+		mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (copy == MAP_FAILED)
+		return -ENOMEM;
+	memcpy(copy, area, len_bytes);
+	/* Workers that read meanwhile see the one or the other. */
+	if (mremap(copy, len_bytes, len_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, area) != area) {
+		munmap(copy, len_bytes);
+		return -ENOMEM;
+	}
+	return 0;
 }

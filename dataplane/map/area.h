@@ -19,5 +19,8 @@ SL_CONTROL bool sl_area_populate(void *start, size_t len_bytes);
 /* NULL is fine. */
 SL_CONTROL void sl_area_free(void *area, size_t len_bytes);
 
+/* A shared area becomes a private copy of itself, at the same address. -ENOMEM. */
+SL_CONTROL int sl_area_detach(void *area, size_t len_bytes);
+
 /* A sealed memfd named as bpftool expects, with its mapping in *ret_area. Negative errno. */
 SL_CONTROL int sl_area_new_shared(size_t len_bytes, void **ret_area);

@@ -1,6 +1,7 @@
 #include "array.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -133,6 +134,18 @@ static int array_mmap_fd(const struct sl_map *map)
 	return ((const struct array *)map)->fd;
 }
 
+static int array_freeze(struct sl_map *map)
+{
+	const struct array *a = (const struct array *)map;
+
+	if (a->fd < 0)
+		return 0;
+	/* Who maps the values from now on may only read them. */
+	fcntl(a->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
+	return map->desc.flags & BPF_F_RDONLY_PROG ? sl_area_detach(map->desc.data, a->len_bytes)
+						   : 0;
+}
+
 static int array_direct_value(const struct sl_map *map, uint32_t offset, uint64_t *ret_address)
 {
 	if (map->desc.max_entries != 1)
@@ -155,6 +168,7 @@ const struct sl_map_ops sl_array_ops = {
 	.next_key = sl_array_next_key,
 	.batch = SL_MAP_BATCH_LOOKUP | SL_MAP_BATCH_UPDATE,
 	.mmap_fd = array_mmap_fd,
+	.freeze = array_freeze,
 	.direct_value = array_direct_value,
 	.lookup = sl_array_lookup,
 	.update = sl_array_update,

@@ -57,6 +57,11 @@ struct sl_map_ops {
 		uint32_t count, uint64_t flags);
 	/* The values are mappable memory: its memfd, owned by the map, -1 when not. */
 	int (*mmap_fd)(const struct sl_map *map);
+	/*
+	 * User space may write no more: what it still maps writable must not change what programs
+	 * that may only read see, since their code is made from it. NULL where nothing is mapped.
+	 */
+	int (*freeze)(struct sl_map *map);
 	/* Address of constant data at `offset`, for BPF_PSEUDO_MAP_VALUE. */
 	int (*direct_value)(const struct sl_map *map, uint32_t offset, uint64_t *ret_address);
 

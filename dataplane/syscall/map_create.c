@@ -90,17 +90,16 @@ int sl_cmd_map_freeze(const struct sl_call *call)
 {
 	struct sl_map *map;
 	bool frozen = false;
-	int err, memfd;
+	int err;
 
 	err = sl_map_get_for(call->attr->map_fd, false, true, &map);
 	if (err)
 		return err;
-	memfd = map->ops->mmap_fd ? map->ops->mmap_fd(map) : -1;
-	if (!__atomic_compare_exchange_n(
-		    &map->frozen, &frozen, true, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	if (map->ops->freeze)
+		err = map->ops->freeze(map);
+	if (!err && !__atomic_compare_exchange_n(
+			    &map->frozen, &frozen, true, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		err = -EBUSY;
-	else if (memfd >= 0) /* who maps the values from now on may only read them */
-		fcntl(memfd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE);
 	sl_map_unref(map);
 	return err;
 }

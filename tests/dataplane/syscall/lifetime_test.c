@@ -197,6 +197,30 @@ TEST(lifetime, frozen_map_is_mapped_for_reading_only)
 	close(map);
 }
 
+/*
+ * The kernel refuses to freeze what is mapped writable. Here the mapping stays, and no longer is what
+ * programs see.
+ */
+TEST(lifetime, constants_do_not_change_through_a_mapping_from_before)
+{
+	uint32_t flags = BPF_F_MMAPABLE | BPF_F_RDONLY_PROG;
+	int map = map_new(SLUICE, BPF_MAP_TYPE_ARRAY, 4, 8, 1, flags);
+	volatile uint64_t *values = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+	union bpf_attr attr;
+	uint64_t value = 0;
+
+	ASSERT_TRUE(values != MAP_FAILED);
+	values[0] = 5;
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = map;
+	EXPECT_EQ(0, call(SLUICE, BPF_MAP_FREEZE, &attr, sizeof(attr)));
+	values[0] = 9;
+	EXPECT_EQ(0, element(BPF_MAP_LOOKUP_ELEM, map, 0, &value));
+	EXPECT_EQ(5, value);
+	munmap((void *)values, 4096);
+	close(map);
+}
+
 TEST(lifetime, child_uses_what_it_inherits)
 {
 	int map = map_new(SLUICE, BPF_MAP_TYPE_ARRAY, 4, 8, 1, BPF_F_MMAPABLE), status;
