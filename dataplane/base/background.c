@@ -26,24 +26,41 @@ struct watch {
 	void *arg;
 };
 
-/* Protected by lock, which the thread holds while it runs callbacks; hence recursive. */
-static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+/*
+ * Two locks. The thread holds `run_lock` while it runs callbacks, so that a removal can wait for
+ * them; it is recursive because a callback may remove others. `list_lock` protects the rest, inside
+ * of the other one, and nothing is called with it. Additions and kicks take no other: callbacks take
+ * locks of the layers above, whose holders may add and kick, for every sl_rcu_call kicks. They must
+ * not remove.
+ */
+static pthread_mutex_t run_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sl_list watches = SL_LIST_INIT(watches);
 static int epoll_fd = -1, kick_fd = -1;
-static bool running;
+static bool running; /* stored with release after the descriptors, kicks load it with acquire */
 static unsigned polls;
+
+/* With run_lock held, under which a watch that is not the callback's own stays. NULL at the end. */
+static struct watch *next_watch(struct watch *w)
+{
+	struct sl_list *next;
+
+	pthread_mutex_lock(&list_lock);
+	next = w ? w->node.next : watches.next;
+	pthread_mutex_unlock(&list_lock);
+	return next == &watches ? NULL : sl_list_entry(next, struct watch, node);
+}
 
 static bool run_polls(void)
 {
-	struct watch *w, *tmp;
 	bool busy = false;
 
-	pthread_mutex_lock(&lock);
-	sl_list_for_each_safe (w, tmp, &watches, node) {
+	pthread_mutex_lock(&run_lock);
+	for (struct watch *w = next_watch(NULL); w; w = next_watch(w)) {
 		if (w->on_poll && w->on_poll(w->arg))
 			busy = true;
 	}
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&run_lock);
 	return busy;
 }
 
@@ -51,14 +68,12 @@ static void run_fd(int fd)
 {
 	struct watch *w;
 
-	pthread_mutex_lock(&lock);
-	sl_list_for_each (w, &watches, node) {
-		if (w->fd == fd) {
-			w->on_fd(w->arg);
-			break;
-		}
-	}
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_lock(&run_lock);
+	for (w = next_watch(NULL); w && w->fd != fd; w = next_watch(w))
+		;
+	if (w)
+		w->on_fd(w->arg);
+	pthread_mutex_unlock(&run_lock);
 }
 
 static void *loop(void *arg)
@@ -96,8 +111,9 @@ static void after_fork(void)
 
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
-	pthread_mutex_init(&lock, &attr);
+	pthread_mutex_init(&run_lock, &attr);
 	pthread_mutexattr_destroy(&attr);
+	pthread_mutex_init(&list_lock, NULL);
 	if (!running)
 		return;
 	running = false;
@@ -112,7 +128,7 @@ static void after_fork(void)
  */
 static void at_exit(void)
 {
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&run_lock);
 }
 
 static int watch_fd(int fd)
@@ -122,7 +138,7 @@ static int watch_fd(int fd)
 	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : -errno;
 }
 
-/* With the lock held. */
+/* With list_lock held. */
 static int start(void)
 {
 	static bool registered;
@@ -160,7 +176,7 @@ static int start(void)
 		atexit(at_exit);
 	}
 	registered = true;
-	running = true;
+	__atomic_store_n(&running, true, __ATOMIC_RELEASE);
 	return 0;
 fail:
 	if (epoll_fd >= 0)
@@ -175,7 +191,7 @@ static int add(struct watch *w)
 {
 	int err;
 
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&list_lock);
 	err = start();
 	if (!err && w->fd >= 0)
 		err = watch_fd(w->fd);
@@ -184,7 +200,7 @@ static int add(struct watch *w)
 		if (w->on_poll)
 			__atomic_add_fetch(&polls, 1, __ATOMIC_RELAXED);
 	}
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&list_lock);
 	if (err)
 		free(w);
 	else
@@ -216,7 +232,8 @@ void sl_background_del_fd(int fd)
 {
 	struct watch *w, *tmp;
 
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&run_lock);
+	pthread_mutex_lock(&list_lock);
 	sl_list_for_each_safe (w, tmp, &watches, node) {
 		if (w->fd != fd)
 			continue;
@@ -225,14 +242,16 @@ void sl_background_del_fd(int fd)
 		sl_list_del(&w->node);
 		free(w);
 	}
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&list_lock);
+	pthread_mutex_unlock(&run_lock);
 }
 
 void sl_background_del_poll(bool (*fn)(void *arg), void *arg)
 {
 	struct watch *w, *tmp;
 
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&run_lock);
+	pthread_mutex_lock(&list_lock);
 	sl_list_for_each_safe (w, tmp, &watches, node) {
 		if (w->on_poll != fn || w->arg != arg)
 			continue;
@@ -240,15 +259,20 @@ void sl_background_del_poll(bool (*fn)(void *arg), void *arg)
 		sl_list_del(&w->node);
 		free(w);
 	}
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&list_lock);
+	pthread_mutex_unlock(&run_lock);
 }
 
 void sl_background_kick(void)
 {
 	uint64_t one = 1;
+	int err = 0;
 
-	pthread_mutex_lock(&lock);
-	if (start() == 0 && write(kick_fd, &one, sizeof(one)) < 0)
+	if (!__atomic_load_n(&running, __ATOMIC_ACQUIRE)) {
+		pthread_mutex_lock(&list_lock);
+		err = start();
+		pthread_mutex_unlock(&list_lock);
+	}
+	if (!err && write(kick_fd, &one, sizeof(one)) < 0)
 		sched_yield(); /* the counter is full: the thread has kicks enough */
-	pthread_mutex_unlock(&lock);
 }

@@ -8,6 +8,11 @@
  * at the first registration; a forked child starts its own at its first use.
  */
 
+/*
+ * Additions and kicks may be made under any lock, removals under none that a callback takes: they
+ * wait for the callback.
+ */
+
 /* Calls fn(arg) whenever fd is readable. fd stays the caller's. */
 SL_CONTROL int sl_background_add_fd(int fd, void (*fn)(void *arg), void *arg);
 SL_CONTROL void sl_background_del_fd(int fd);
@@ -21,4 +26,4 @@ SL_CONTROL int sl_background_add_poll(bool (*fn)(void *arg), void *arg);
 SL_CONTROL void sl_background_del_poll(bool (*fn)(void *arg), void *arg);
 
 /* Makes the thread look at once instead of at the end of its pause. */
-SL_ANY void sl_background_kick(void);
+SL_CONTROL void sl_background_kick(void);
