@@ -21,13 +21,11 @@ void sl_link_set_target(enum bpf_attach_type type, const struct sl_link_target *
 }
 
 /* With the lock held. */
-static int swap(struct sl_link *link, struct sl_prog *prog)
+static int swap(const struct sl_link *link, struct sl_prog *prog)
 {
 	const struct sl_link_target *target = targets[link->attach_type];
 
-	if (!target)
-		return -ENODEV;
-	return target->swap(link->ifindex, link->attach_type, link->flags, link->prog, prog);
+	return target ? target->swap(link, prog) : -ENODEV;
 }
 
 static void unlink_link(struct sl_object *obj)
@@ -110,20 +108,18 @@ int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *e
 	return err;
 }
 
-int sl_link_detach(struct sl_link *link)
+void sl_link_detach(struct sl_link *link)
 {
 	struct sl_prog *old;
-	int err = 0;
 
 	pthread_mutex_lock(&lock);
 	old = link->prog;
 	if (old)
-		err = swap(link, NULL);
+		swap(link, NULL);
 	link->prog = NULL;
 	pthread_mutex_unlock(&lock);
 	if (old)
 		sl_object_unref(&old->obj);
-	return err;
 }
 
 struct sl_prog *sl_link_get_prog(struct sl_link *link)

@@ -4,6 +4,7 @@
 
 #include "object.h"
 
+struct sl_link;
 struct sl_prog;
 
 /*
@@ -12,12 +13,13 @@ struct sl_prog;
  */
 struct sl_link_target {
 	/*
-	 * Swaps the program at the hook of `ifindex`: from `old` to `new`, NULL meaning none; -EBUSY
-	 * when `old` is not what is there. The hook holds a reference to `new` of its own. Called
-	 * with the link lock held: must not call sl_link_*.
+	 * Puts `new_prog` at the link's hook in place of link->prog, NULL meaning none in both. -EBUSY
+	 * when the hook is not free for the first one; -ENOLINK when it is not this link's any more,
+	 * say because another port has got the number. The hook holds a reference to `new_prog` of
+	 * its own, and compares the link without using it. Called with the link lock held: must not
+	 * call sl_link_*.
 	 */
-	int (*swap)(uint32_t ifindex, enum bpf_attach_type type, uint32_t flags,
-		struct sl_prog *old_prog, struct sl_prog *new_prog);
+	int (*swap)(const struct sl_link *link, struct sl_prog *new_prog);
 };
 
 /* A bpf_link: holds its program and its place at the hook until the last reference goes. */
@@ -38,7 +40,8 @@ SL_CONTROL int sl_link_new(struct sl_prog *prog, uint32_t ifindex, enum bpf_atta
 	uint32_t flags, struct sl_link **ret_link);
 /* Replaces the program; `expected` NULL for any, else -EPERM when another one is attached. */
 SL_CONTROL int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected);
-SL_CONTROL int sl_link_detach(struct sl_link *link);
+/* Nothing happens when the hook has gone. */
+SL_CONTROL void sl_link_detach(struct sl_link *link);
 
 /* The attached program with a reference, NULL after detach. */
 SL_CONTROL struct sl_prog *sl_link_get_prog(struct sl_link *link);

@@ -16,12 +16,12 @@
 /* Attaching programs. A worker reads a hook once per burst (XDP) or packet (TC). */
 
 /* With the lock held; takes over the caller's reference. */
-static void set_xdp(struct sl_port *port, struct sl_prog *prog, bool linked)
+static void set_xdp(struct sl_port *port, struct sl_prog *prog, const struct sl_link *link)
 {
 	struct sl_prog *old = port->xdp;
 
 	sl_rcu_store(port->xdp, prog);
-	port->xdp_linked = linked && prog;
+	port->xdp_link = prog ? link : NULL;
 	/* The object outlives its last reference by a grace period. */
 	if (old)
 		sl_object_unref(&old->obj);
@@ -35,27 +35,33 @@ static int check_xdp(const struct sl_prog *prog)
 	return 0;
 }
 
-static int swap_xdp(uint32_t ifindex, enum bpf_attach_type type, uint32_t flags,
-	struct sl_prog *old_prog, struct sl_prog *new_prog)
+/* With the lock held. */
+static int check_swap(
+	const struct sl_port *port, const struct sl_link *link, const struct sl_prog *new_prog)
+{
+	if (link->prog && (!port || port->xdp_link != link))
+		return -ENOLINK;
+	if (!port)
+		return -ENODEV;
+	if (!link->prog && port->xdp)
+		return -EBUSY;
+	return new_prog ? check_xdp(new_prog) : 0;
+}
+
+static int swap_xdp(const struct sl_link *link, struct sl_prog *new_prog)
 {
 	struct sl_port *port;
-	int err = 0;
+	int err;
 
-	(void)type;
-	if (flags & ~(XDP_FLAGS_SKB_MODE | XDP_FLAGS_DRV_MODE))
+	if (link->flags & ~(XDP_FLAGS_SKB_MODE | XDP_FLAGS_DRV_MODE))
 		return -EINVAL;
 	sl_port_lock();
-	port = sl_port_peek(ifindex);
-	if (!port)
-		err = -ENODEV;
-	else if (new_prog)
-		err = check_xdp(new_prog);
-	if (!err && (port->xdp != old_prog || (old_prog && !port->xdp_linked)))
-		err = -EBUSY;
+	port = sl_port_peek(link->ifindex);
+	err = check_swap(port, link, new_prog);
 	if (!err) {
 		if (new_prog)
 			sl_object_ref(&new_prog->obj);
-		set_xdp(port, new_prog, true);
+		set_xdp(port, new_prog, link);
 	}
 	sl_port_unlock();
 	return err;
@@ -71,7 +77,7 @@ void sl_hook_start(void)
 
 void sl_hook_clear(struct sl_port *port)
 {
-	set_xdp(port, NULL, false);
+	set_xdp(port, NULL, NULL);
 	sl_tc_list_clear(&port->tc[SLUICE_TC_INGRESS]);
 	sl_tc_list_clear(&port->tc[SLUICE_TC_EGRESS]);
 }
@@ -112,7 +118,7 @@ static int check_replace(const struct sl_port *port, const struct sl_prog *prog,
 		return -EINVAL;
 	if ((flags & XDP_FLAGS_REPLACE) && (flags & XDP_FLAGS_UPDATE_IF_NOEXIST))
 		return -EINVAL;
-	if (port->xdp_linked)
+	if (port->xdp_link)
 		return -EBUSY;
 	if ((flags & XDP_FLAGS_REPLACE) && port->xdp != expected)
 		return -EEXIST;
@@ -135,7 +141,7 @@ int sluice_xdp_attach(uint32_t ifindex, int prog_fd, int expected_fd, uint32_t f
 	port = sl_port_peek(ifindex);
 	err = port ? check_replace(port, prog, expected, flags) : -ENODEV;
 	if (!err) {
-		set_xdp(port, prog, false);
+		set_xdp(port, prog, NULL);
 		prog = NULL;
 	}
 	sl_port_unlock();

@@ -14,6 +14,7 @@
 #include <rte_ring.h>
 
 #include "eal.h"
+#include "list.h"
 #include "logging.h"
 #include "packet.h"
 #include "transmit.h"
@@ -108,12 +109,67 @@ static uint32_t mbufs_needed(const struct sl_port *port, const struct sluice_por
 	return sl_max(needed, (uint32_t)MBUFS_MIN);
 }
 
+/*
+ * A port's packets can be at other ports when it goes: in transmit queues that their drivers clean
+ * up when they send again, in rings to other workers. Its pool then waits for them here, until a
+ * port comes or goes. With the lock held.
+ */
+struct orphan {
+	struct sl_list node;
+	struct rte_mempool *pool;
+};
+
+static struct sl_list orphans = SL_LIST_INIT(orphans);
+
+/*
+ * A worker that is just moving mbufs from its cache to the pool's ring has them counted twice. So
+ * look again when all have come past that.
+ */
+static bool all_back(const struct rte_mempool *pool)
+{
+	if (!rte_mempool_full(pool))
+		return false;
+	sl_rcu_synchronize();
+	return rte_mempool_full(pool);
+}
+
+static void free_orphans(void)
+{
+	struct orphan *o, *tmp;
+
+	sl_list_for_each_safe (o, tmp, &orphans, node) {
+		if (!all_back(o->pool))
+			continue;
+		rte_mempool_free(o->pool);
+		sl_list_del(&o->node);
+		free(o);
+	}
+}
+
+static void put_pool(struct rte_mempool *pool)
+{
+	struct orphan *o;
+
+	free_orphans();
+	if (!pool || all_back(pool)) {
+		rte_mempool_free(pool);
+		return;
+	}
+	o = malloc(sizeof(*o));
+	if (!o)
+		return; /* better lost than freed under a packet */
+	o->pool = pool;
+	sl_list_add_tail(&orphans, &o->node);
+}
+
 static int new_pool(struct sl_port *port, uint32_t mbufs, int socket)
 {
+	static unsigned serial; /* a predecessor's pool may still be there */
 	uint32_t cache = sl_min((uint32_t)POOL_CACHE, mbufs * 2 / 3);
 	char name[RTE_MEMPOOL_NAMESIZE];
 
-	snprintf(name, sizeof(name), "sl-port%u", port->id);
+	free_orphans();
+	snprintf(name, sizeof(name), "sl-port%u-%u", port->id, serial++);
 	port->pool = rte_pktmbuf_pool_create(
 		name, mbufs, cache, SL_HEADROOM_SPARE, RTE_MBUF_DEFAULT_BUF_SIZE, socket);
 	return port->pool ? 0 : -(rte_errno ? rte_errno : ENOMEM);
@@ -220,7 +276,7 @@ static void destroy(struct sl_port *port)
 	/* The last port of a device that we probed takes it along; others stay the EAL's. */
 	if (port->probed && port->device)
 		rte_dev_remove(port->device);
-	rte_mempool_free(port->pool);
+	put_pool(port->pool);
 	free(port);
 }
 

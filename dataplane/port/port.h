@@ -8,6 +8,7 @@
 
 struct rte_mempool;
 struct rte_ring;
+struct sl_link;
 struct sl_prog;
 struct sl_tc_list;
 
@@ -34,7 +35,7 @@ struct sl_port {
 	struct sl_port *pass_to; /* NULL: the kernel */
 
 	/* Control threads only. */
-	bool xdp_linked; /* a bpf_link holds the XDP hook */
+	const struct sl_link *xdp_link; /* that holds the XDP hook; not dereferenced */
 	bool probed; /* by us: removed with the port */
 	struct rte_mempool *pool;
 	struct rte_device *device;

@@ -92,7 +92,7 @@ int sl_cmd_link_detach(const struct sl_call *call)
 
 	if (err)
 		return err;
-	err = sl_link_detach(link);
+	sl_link_detach(link);
 	sl_object_unref(&link->obj);
-	return err;
+	return 0;
 }
