@@ -63,9 +63,14 @@ static struct prog_array *prog_array_of(const struct sl_map *map)
 	return (struct prog_array *)map;
 }
 
+static size_t table_len(uint32_t max_entries)
+{
+	return sizeof(struct table) + (size_t)max_entries * sizeof(sl_prog_fn);
+}
+
 static struct table *table_new(uint32_t max_entries)
 {
-	size_t len_bytes = sizeof(struct table) + (size_t)max_entries * sizeof(sl_prog_fn);
+	size_t len_bytes = table_len(max_entries);
 	struct table *t = sl_area_new(len_bytes, len_bytes);
 
 	if (t)
@@ -134,9 +139,10 @@ static int prog_array_new(const union bpf_attr *attr, struct sl_map **ret_map)
 	return 0;
 }
 
+/* Without a look at the table, which another thread's batch may be replacing. */
 static uint64_t prog_array_memory_bytes(const struct sl_map *map)
 {
-	return sizeof(struct prog_array) + prog_array_of(map)->table->len_bytes + progs_len(map);
+	return sizeof(struct prog_array) + table_len(map->desc.max_entries) + progs_len(map);
 }
 
 /* With the lock held. */

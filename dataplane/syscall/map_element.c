@@ -73,6 +73,9 @@ int sl_map_flags_check(const struct sl_map *map, uint64_t flags)
 	return flags & BPF_F_LOCK ? -EINVAL : 0;
 }
 
+/* That an update waits for room before it fails. */
+enum { GRACE_PERIODS_MAX = 16 };
+
 int sl_map_do_lookup(struct sl_map *map, const void *key, void *ret_value, uint64_t flags)
 {
 	int err;
@@ -91,10 +94,15 @@ int sl_map_do_update(struct sl_map *map, const void *key, const void *value, uin
 
 	if (!map->ops->sys_update)
 		return -EOPNOTSUPP;
-	sl_rcu_read_begin();
-	err = map->ops->sys_update(map, key, value, flags);
-	sl_rcu_read_end();
-	return err;
+	for (unsigned waits = 0;; waits++) {
+		sl_rcu_read_begin();
+		err = map->ops->sys_update(map, key, value, flags);
+		sl_rcu_read_end();
+		if (err != -ENOMEM || waits == GRACE_PERIODS_MAX)
+			return err;
+		/* What programs delete fast comes back after a grace period; we may wait for it. */
+		sl_rcu_synchronize();
+	}
 }
 
 int sl_map_do_delete(struct sl_map *map, const void *key)
