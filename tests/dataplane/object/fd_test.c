@@ -44,11 +44,19 @@ static int only_fd(enum sl_object_type type, int memfd)
 	return fd;
 }
 
+/* The background thread may have taken the event before us, and not got further yet. */
 static unsigned count_released(void)
 {
-	sl_fd_reap();
-	sl_rcu_barrier();
-	return __atomic_load_n(&released, __ATOMIC_RELAXED);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 20 && n == 0; i++) {
+		sl_fd_reap();
+		sl_rcu_barrier();
+		n = __atomic_load_n(&released, __ATOMIC_RELAXED);
+		if (n == 0)
+			usleep(1000);
+	}
+	return n;
 }
 
 static bool is_alive(int fd)

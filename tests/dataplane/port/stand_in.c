@@ -24,10 +24,13 @@ void stand_in_hooks(void)
 int stand_in_fd(enum bpf_prog_type type, sl_prog_fn fn)
 {
 	static const struct bpf_insn insn = { .code = BPF_JMP | BPF_EXIT };
+	static bool hooked; /* the background thread reads the hooks from then on */
 	struct sl_prog *prog;
 	int err;
 
-	stand_in_hooks();
+	if (!hooked)
+		stand_in_hooks();
+	hooked = true;
 	err = sl_prog_new(&insn, 1, &prog);
 	if (err)
 		return err;
