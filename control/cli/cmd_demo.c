@@ -277,6 +277,16 @@ static int run(struct demo *demo)
 	return 0;
 }
 
+/* The chain counts every packet once, whichever programs are in its slots. */
+static uint64_t classified(const struct demo *demo)
+{
+	uint64_t sum = 0;
+
+	for (int id = 0; id < CLASSES; id++)
+		sum += demo->classes[id].packets;
+	return sum;
+}
+
 static void print_result(FILE *out, const struct demo *demo, uint64_t in, uint64_t accounted)
 {
 	fprintf(out, "Sluice demo: %s\n", demo->capture);
@@ -285,6 +295,8 @@ static void print_result(FILE *out, const struct demo *demo, uint64_t in, uint64
 	fprintf(out, "packets in               %17llu\n", (unsigned long long)in);
 	fprintf(out, "packets accounted for    %17llu   %s\n", (unsigned long long)accounted,
 		in == accounted ? "none lost" : "PACKETS ARE MISSING");
+	fprintf(out, "packets classified       %17llu   %s\n", (unsigned long long)classified(demo),
+		in == classified(demo) ? "each once" : "NOT EACH ONCE");
 	fprintf(out, "\nverdicts on the way\n");
 	print_counters(out, demo, SLUICE_KIND_STEP);
 	fprintf(out, "\nwhere packets ended\n");
@@ -316,6 +328,8 @@ static int write_json(const struct demo *demo, uint64_t in, uint64_t accounted)
 
 	json_object_object_add(root, "packets_in", json_object_new_uint64(in));
 	json_object_object_add(root, "packets_accounted", json_object_new_uint64(accounted));
+	json_object_object_add(
+		root, "packets_classified", json_object_new_uint64(classified(demo)));
 	json_object_object_add(root, "verdicts", counters_json(demo, SLUICE_KIND_OUT));
 	json_object_object_add(root, "hooks", counters_json(demo, SLUICE_KIND_STEP));
 	for (int id = 1; id < CLASSES; id++)
@@ -353,9 +367,13 @@ static int report(const struct demo *demo)
 	printf("\nwritten: %s, %s/sent.pcap\n", path, demo->output);
 	if (demo->json && write_json(demo, in, accounted) != 0)
 		return sl_cli_fail("%s: cannot write", demo->json);
-	return in == accounted ? 0
-			       : sl_cli_fail("%llu packets are not accounted for",
-					 (unsigned long long)(in - accounted));
+	if (in != accounted)
+		return sl_cli_fail(
+			"%llu packets are not accounted for", (unsigned long long)(in - accounted));
+	if (in != classified(demo))
+		return sl_cli_fail("%llu packets came in, %llu were classified",
+			(unsigned long long)in, (unsigned long long)classified(demo));
+	return 0;
 }
 
 static int parse(struct demo *demo, int argc, char **argv)
