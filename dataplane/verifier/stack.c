@@ -237,6 +237,9 @@ static int store_variable(struct sl_env *env, const struct sl_reg *pointer, int3
 		}
 		if (*type == SL_SLOT_SPILL || sl_slot_is_spill(slot))
 			scrub(slot);
+		/* Data from now on, but the store may have gone elsewhere. */
+		if (*type == SL_SLOT_INVALID)
+			note_uninit(env, frame);
 		if (zero && *type == SL_SLOT_ZERO)
 			relied = true;
 		else
