@@ -104,8 +104,18 @@ static void *loop(void *arg)
 	return NULL;
 }
 
+static void before_fork(void)
+{
+	pthread_mutex_lock(&list_lock);
+}
+
+static void in_parent(void)
+{
+	pthread_mutex_unlock(&list_lock);
+}
+
 /* The thread, its epoll and its eventfd are the parent's: start afresh at the next use. */
-static void after_fork(void)
+static void in_child(void)
 {
 	pthread_mutexattr_t attr;
 
@@ -172,7 +182,7 @@ static int start(void)
 	pthread_setname_np(thread, "sluice-bg");
 	pthread_detach(thread);
 	if (!registered) {
-		pthread_atfork(NULL, NULL, after_fork);
+		pthread_atfork(before_fork, in_parent, in_child);
 		atexit(at_exit);
 	}
 	registered = true;
