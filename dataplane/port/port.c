@@ -378,14 +378,14 @@ static int remove_port(struct sl_port *port)
 	int err;
 
 	sl_rcu_store(sl_ports[port->id], NULL);
-	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++) {
-		if (sl_ports[i] && sl_ports[i]->pass_to == port)
-			sl_rcu_store(sl_ports[i]->pass_to, NULL);
-	}
 	err = sl_worker_replan();
 	if (err) {
 		sl_rcu_store(sl_ports[port->id], port);
 		return err;
+	}
+	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++) {
+		if (sl_ports[i] && sl_ports[i]->pass_to == port)
+			sl_rcu_store(sl_ports[i]->pass_to, NULL);
 	}
 	sl_rcu_synchronize();
 	destroy(port);
