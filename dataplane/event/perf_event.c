@@ -284,10 +284,11 @@ int sl_perf_event_get(int fd, struct sl_perf_event **ret_event)
 
 	pthread_mutex_lock(&lock);
 	object = find(fd, &err);
-	if (object)
+	if (object) {
 		err = object->attr.inherit ? -EOPNOTSUPP : 0;
-	if (!err)
-		__atomic_add_fetch(&object->refs, 1, __ATOMIC_RELAXED);
+		if (!err)
+			__atomic_add_fetch(&object->refs, 1, __ATOMIC_RELAXED);
+	}
 	pthread_mutex_unlock(&lock);
 	if (!object)
 		return err == -EBADF ? err : foreign_event(fd, ret_event);
