@@ -9,6 +9,12 @@ trap 'rm -rf "$work"' EXIT
 bpftool=$(command -v bpftool || echo /usr/sbin/bpftool)
 failed=0
 
+# A sanitizer's library must come first in a process, or not at all.
+if ldd "$build/control/shim/libsluice_local.so" | grep -q 'lib[at]san'; then
+	echo "a preloaded library cannot bring a sanitizer along"
+	exit 77
+fi
+
 # check WHAT STATUS EXPECTED_STATUS [PATTERN...]: of the output in $work/out
 check() {
 	local what=$1 status=$2 expected=$3 pattern

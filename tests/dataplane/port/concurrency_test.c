@@ -112,6 +112,37 @@ static void change_flows(struct bed *bed, unsigned n)
 	}
 }
 
+/* A program that looks into a map that is given. */
+static int load_with_map(int map_fd)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_LD | BPF_DW | BPF_IMM,
+			.dst_reg = 1,
+			.src_reg = BPF_PSEUDO_MAP_FD,
+			.imm = map_fd },
+		{ 0 },
+		{ .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 10, .off = -4, .imm = 3 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 2, .src_reg = 10 },
+		{ .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 2, .imm = -4 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_map_lookup_elem },
+		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 0, .off = 1 },
+		{ .code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = 0, .src_reg = 0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_XDP, "lookup", "GPL", insns, sl_array_size(insns), NULL);
+}
+
+/* While the other thread does the same, and programs are freed in the background. */
+static void load_and_close(struct bed *bed)
+{
+	int prog = load_with_map(bpf_map__fd(bed->skel->maps.flows));
+
+	CHECK(bed, prog);
+	if (prog >= 0)
+		close(prog);
+}
+
 /* First thread: what is in maps, and which program the link has at the hook. */
 static void *change_contents(void *arg)
 {
@@ -126,6 +157,8 @@ static void *change_contents(void *arg)
 		change_side(bed, n);
 		change_flows(bed, n);
 		CHECK(bed, bpf_link_update(link, front, NULL));
+		if (n % 16 == 0)
+			load_and_close(bed);
 		bed->batches++;
 	}
 	return NULL;
@@ -153,27 +186,6 @@ static void change_filters(struct bed *bed, unsigned n)
 	CHECK(bed, sluice_tc_add(bed->ifindex, SLUICE_TC_INGRESS, &filter, SLUICE_TC_REPLACE));
 	if (n % 4 == 1)
 		CHECK(bed, sluice_tc_del(bed->ifindex, SLUICE_TC_INGRESS, 0, 0));
-}
-
-/* A program that looks into a map of its own. */
-static int load_with_map(int map_fd)
-{
-	const struct bpf_insn insns[] = {
-		{ .code = BPF_LD | BPF_DW | BPF_IMM,
-			.dst_reg = 1,
-			.src_reg = BPF_PSEUDO_MAP_FD,
-			.imm = map_fd },
-		{ 0 },
-		{ .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 10, .off = -4, .imm = 3 },
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 2, .src_reg = 10 },
-		{ .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 2, .imm = -4 },
-		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_map_lookup_elem },
-		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 0, .off = 1 },
-		{ .code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = 0, .src_reg = 0 },
-		{ .code = BPF_JMP | BPF_EXIT },
-	};
-
-	return bpf_prog_load(BPF_PROG_TYPE_XDP, "lookup", "GPL", insns, sl_array_size(insns), NULL);
 }
 
 /*
