@@ -229,6 +229,12 @@ int jump_chain(struct __sk_buff *skb)
 	return 0;
 }
 
+SEC("xdp")
+int nothing_1(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+
 SEC("tc")
 int nothing_tc_1(struct __sk_buff *skb)
 {
