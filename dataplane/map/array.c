@@ -1,5 +1,6 @@
 #include "array.h"
 
+#include <bpf/btf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -43,6 +44,24 @@ int sl_array_check(const union bpf_attr *attr)
 	if (percpu && sl_round_up(attr->value_size, 8u) > SL_PERCPU_VALUE_MAX)
 		return -E2BIG;
 	return 0;
+}
+
+int sl_array_check_btf(const struct sl_map *map, const struct btf *btf, uint32_t key_type_id,
+	uint32_t value_type_id)
+{
+	const struct btf_type *key = btf__type_by_id(btf, key_type_id);
+
+	if (!key_type_id) {
+		const struct btf_type *value = btf__type_by_id(btf, value_type_id);
+
+		return map->desc.type == BPF_MAP_TYPE_ARRAY && map->desc.max_entries == 1 &&
+				       btf_is_datasec(value)
+			       ? 0
+			       : -EINVAL;
+	}
+	while (btf_is_mod(key) || btf_is_typedef(key))
+		key = btf__type_by_id(btf, key->type);
+	return btf_is_int(key) && btf_int_bits(key) == 32 && !btf_int_offset(key) ? 0 : -EINVAL;
 }
 
 static void array_free(struct sl_map *map)
@@ -100,7 +119,7 @@ static int array_sys_lookup(struct sl_map *map, const void *key, void *ret_value
 		return -EINVAL;
 	if (!value)
 		return -ENOENT;
-	sl_value_read(ret_value, value, map->desc.value_size);
+	sl_map_value_read(&map->desc, ret_value, value, map->desc.value_size);
 	return 0;
 }
 
@@ -131,7 +150,8 @@ int sl_array_next_key(struct sl_map *map, const void *key, void *ret_next)
 
 static int array_mmap_fd(const struct sl_map *map)
 {
-	return ((const struct array *)map)->fd;
+	/* Nobody maps locks and timers. */
+	return map->desc.record ? -1 : ((const struct array *)map)->fd;
 }
 
 static int array_freeze(struct sl_map *map)
@@ -160,6 +180,7 @@ const struct sl_map_ops sl_array_ops = {
 	.name = "array",
 	.check = sl_array_check,
 	.new = array_new,
+	.check_btf = sl_array_check_btf,
 	.free = array_free,
 	.memory_bytes = array_memory_bytes,
 	.sys_lookup = array_sys_lookup,

@@ -36,8 +36,8 @@ long sl_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx, c
 
 	if (sl_unlikely(err))
 		return err;
-	sl_value_write((uint8_t *)desc->data + (uint64_t)index * desc->value_stride, value,
-		desc->value_size);
+	sl_map_value_write(desc, (uint8_t *)desc->data + (uint64_t)index * desc->value_stride,
+		value, desc->value_size);
 	return 0;
 }
 
@@ -75,6 +75,6 @@ long sl_percpu_array_update(const struct sl_map_desc *desc, const struct sl_ctx 
 
 	if (sl_unlikely(err))
 		return err;
-	sl_value_write(percpu_value(desc, ctx, index), value, desc->value_size);
+	sl_map_value_write(desc, percpu_value(desc, ctx, index), value, desc->value_size);
 	return 0;
 }

@@ -73,11 +73,11 @@ static void read_value(const struct sl_hash *h, const struct sl_hash_elem *e, vo
 	const struct sl_map_desc *desc = &h->map.desc;
 
 	if (!h->percpu) {
-		sl_value_read(to, sl_hash_value(h, e, 0), desc->value_size);
+		sl_map_value_read(desc, to, sl_hash_value(h, e, 0), desc->value_size);
 		return;
 	}
 	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
-		sl_value_read((uint8_t *)to + (size_t)cpu * desc->value_stride,
+		sl_map_value_read(desc, (uint8_t *)to + (size_t)cpu * desc->value_stride,
 			sl_hash_value(h, e, cpu), desc->value_stride);
 }
 

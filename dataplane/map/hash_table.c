@@ -270,11 +270,11 @@ static void write_value(
 	const struct sl_map_desc *desc = &h->map.desc;
 
 	if (cpu != SL_HASH_ALL_CPUS) {
-		sl_value_write(sl_hash_value(h, e, cpu), value, desc->value_size);
+		sl_map_value_write(desc, sl_hash_value(h, e, cpu), value, desc->value_size);
 		return;
 	}
 	for (unsigned i = 0; i < sl_cpu_count(); i++)
-		sl_value_write(sl_hash_value(h, e, i),
+		sl_map_value_write(desc, sl_hash_value(h, e, i),
 			(const uint8_t *)value + (size_t)i * desc->value_stride,
 			desc->value_stride);
 }
@@ -290,6 +290,9 @@ static struct sl_hash_elem *elem_new(struct sl_hash *h, struct sl_pool_cache *ca
 		return NULL;
 	e = elem_at(h, number);
 	memcpy(e->key, key, h->map.desc.key_size);
+	/* Whoever used the special fields of the element's last life is gone since. */
+	for (unsigned i = 0; i < (h->percpu ? sl_cpu_count() : 1); i++)
+		sl_map_value_init(&h->map.desc, sl_hash_value(h, e, i));
 	for (unsigned i = 0; h->percpu && cpu != SL_HASH_ALL_CPUS && i < sl_cpu_count(); i++)
 		sl_value_zero(sl_hash_value(h, e, i), h->map.desc.value_size);
 	write_value(h, e, value, cpu);

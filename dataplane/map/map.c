@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "btf.h"
+#include "btf_record.h"
 #include "type.h"
 
 static const struct sl_map_ops *const ops_table[] = {
@@ -40,8 +40,10 @@ static void map_user_release(struct sl_object *obj)
 static void map_release(struct sl_object *obj)
 {
 	struct sl_map *map = sl_map_of(obj);
+	void *record = (void *)map->desc.record;
 
 	map->ops->free(map);
+	free(record);
 }
 
 static const struct sl_object_ops map_object_ops = {
@@ -109,6 +111,12 @@ int sl_map_new(const union bpf_attr *attr, struct sl_map **ret_map)
 	return 0;
 }
 
+int sl_map_check_no_btf(const struct sl_map *map, const struct btf *btf, uint32_t key_type_id,
+	uint32_t value_type_id)
+{
+	return -SL_ENOTSUPP;
+}
+
 void *sl_map_alloc(size_t size, const struct sl_map_ops *ops, const union bpf_attr *attr)
 {
 	struct sl_map *map = aligned_alloc(SL_CACHE_LINE, sl_round_up(size, (size_t)SL_CACHE_LINE));
@@ -131,4 +139,40 @@ void sl_map_unref(struct sl_map *map)
 {
 	if (map)
 		sl_object_unref(&map->obj);
+}
+
+#define TYPE(name) (1ull << BPF_MAP_TYPE_##name)
+#define LOCK_MAPS (TYPE(HASH) | TYPE(ARRAY))
+#define TIMER_MAPS (LOCK_MAPS | TYPE(LRU_HASH))
+#define POINTER_MAPS (TIMER_MAPS | TYPE(PERCPU_HASH) | TYPE(LRU_PERCPU_HASH) | TYPE(PERCPU_ARRAY))
+
+/* Which maps may hold which special fields, of the types that Sluice could have. */
+static const struct {
+	uint32_t fields;
+	uint64_t map_types;
+} special_maps[] = {
+	{ SL_SPECIAL_SPIN_LOCK | SL_SPECIAL_RES_SPIN_LOCK, LOCK_MAPS },
+	{ SL_SPECIAL_TIMER | SL_SPECIAL_WORKQUEUE | SL_SPECIAL_TASK_WORK | SL_SPECIAL_GRAPH_ROOT,
+		TIMER_MAPS },
+	{ SL_SPECIAL_KPTR | SL_SPECIAL_REFCOUNT, POINTER_MAPS },
+	{ SL_SPECIAL_UPTR, 0 },
+};
+
+int sl_map_set_record(struct sl_map *map, struct sl_btf_record *record)
+{
+	int err = 0;
+
+	if (!record)
+		return 0;
+	if (map->desc.flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG))
+		err = -EACCES;
+	for (unsigned i = 0; !err && i < sl_array_size(special_maps); i++)
+		if ((record->types & special_maps[i].fields) &&
+			!(special_maps[i].map_types >> map->desc.type & 1))
+			err = -EOPNOTSUPP;
+	if (err)
+		free(record);
+	else
+		map->desc.record = record;
+	return err;
 }

@@ -5,7 +5,9 @@
 #include "map_layout.h"
 #include "object.h"
 
+struct btf;
 struct sl_btf;
+struct sl_btf_record;
 struct sl_ctx;
 struct sl_prog;
 
@@ -27,6 +29,12 @@ struct sl_map_ops {
 	/* BPF_MAP_CREATE. check: attributes only, no allocation. new: *ret_map with desc filled in. */
 	int (*check)(const union bpf_attr *attr);
 	int (*new)(const union bpf_attr *attr, struct sl_map **ret_map);
+	/*
+	 * Types of key and value as BPF_MAP_CREATE names them (ids in btf, sizes already compared; key
+	 * 0 only with this operation): 0 or the kernel's errno. NULL: any will do.
+	 */
+	int (*check_btf)(const struct sl_map *map, const struct btf *btf, uint32_t key_type_id,
+		uint32_t value_type_id);
 	void (*free)(struct sl_map *map); /* after a grace period; NULL-safe, half-built maps too */
 	/* The last user-space reference (fd or pin) went, programs may remain: PROG_ARRAY clears. */
 	void (*user_release)(struct sl_map *map);
@@ -116,3 +124,9 @@ SL_CONTROL int sl_map_new(const union bpf_attr *attr, struct sl_map **ret_map);
 
 SL_CONTROL struct sl_map *sl_map_ref(struct sl_map *map);
 SL_CONTROL void sl_map_unref(struct sl_map *map);
+
+/*
+ * The value's special fields (btf_record.h), before the map is published. Takes over the record,
+ * NULL for none. -EACCES and -EOPNOTSUPP for a map that cannot have such fields.
+ */
+SL_CONTROL int sl_map_set_record(struct sl_map *map, struct sl_btf_record *record);

@@ -2,6 +2,8 @@
 
 #include "defs.h"
 
+struct sl_btf_record;
+
 /*
  * The head of every map: what compiled code knows of it. All fields are immutable after creation,
  * so the JIT places a constant copy of this struct into each module, and an inlined operation folds
@@ -20,4 +22,5 @@ struct sl_map_desc {
 	uint32_t value_stride; /* bytes from one value to the next: value_size rounded up to 8 */
 	void *data; /* values of an array; a type's own otherwise */
 	struct sl_map *map; /* the map itself */
+	const struct sl_btf_record *record; /* special fields of the values; NULL without */
 } sl_cache_aligned; /* so that a derived descriptor lies in memory as it is declared */

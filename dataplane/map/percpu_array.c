@@ -75,8 +75,8 @@ static int percpu_array_sys_lookup(
 	if (index >= map->desc.max_entries)
 		return -ENOENT;
 	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
-		sl_value_read(
-			(uint8_t *)ret_value + cpu * stride, value_on(map, index, cpu), stride);
+		sl_map_value_read(&map->desc, (uint8_t *)ret_value + cpu * stride,
+			value_on(map, index, cpu), stride);
 	return 0;
 }
 
@@ -92,8 +92,8 @@ static int percpu_array_sys_update(
 	if (flags == BPF_NOEXIST)
 		return -EEXIST;
 	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
-		sl_value_write(
-			value_on(map, index, cpu), (const uint8_t *)value + cpu * stride, stride);
+		sl_map_value_write(&map->desc, value_on(map, index, cpu),
+			(const uint8_t *)value + cpu * stride, stride);
 	return 0;
 }
 
@@ -106,6 +106,7 @@ const struct sl_map_ops sl_percpu_array_ops = {
 	.name = "percpu_array",
 	.check = sl_array_check,
 	.new = percpu_array_new,
+	.check_btf = sl_array_check_btf,
 	.free = percpu_array_free,
 	.memory_bytes = percpu_array_memory_bytes,
 	.sys_lookup = percpu_array_sys_lookup,

@@ -150,6 +150,7 @@ const struct sl_map_ops sl_perf_event_array_ops = {
 	.name = "perf_event_array",
 	.check = check,
 	.new = perf_event_array_new,
+	.check_btf = sl_map_check_no_btf,
 	.free = perf_event_array_free,
 	.user_release = user_release,
 	.memory_bytes = memory_bytes,

@@ -36,6 +36,13 @@ SL_ANY int sl_array_check(const union bpf_attr *attr);
 /* Their BPF_MAP_GET_NEXT_KEY: all indexes, set or not. */
 SL_ANY int sl_array_next_key(struct sl_map *map, const void *key, void *ret_next);
 
+/* check_btf of ARRAY and PERCPU_ARRAY: keys are 32-bit integers, data sections have none. */
+SL_ANY int sl_array_check_btf(const struct sl_map *map, const struct btf *btf, uint32_t key_type_id,
+	uint32_t value_type_id);
+/* check_btf of types whose keys and values have no types. */
+SL_ANY int sl_map_check_no_btf(const struct sl_map *map, const struct btf *btf,
+	uint32_t key_type_id, uint32_t value_type_id);
+
 /* An index as a key, which need not be aligned. */
 static inline uint32_t sl_array_index(const void *key)
 {

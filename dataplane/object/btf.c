@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "btf_check.h"
+#include "btf_record.h"
 
 static void release(struct sl_object *obj)
 {
@@ -46,6 +47,11 @@ int sl_btf_new(
 		return err;
 	}
 	sl_object_init(&btf->obj, SL_OBJECT_BTF, &ops);
+	err = sl_btf_record_check_structs(btf);
+	if (err) {
+		release(&btf->obj);
+		return err;
+	}
 	*ret_btf = btf;
 	return 0;
 }

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "btf.h"
+#include "btf_record.h"
 #include "command.h"
 #include "fd.h"
 #include "map.h"
@@ -19,23 +19,42 @@ static int64_t btf_size(const struct sl_btf *btf, uint32_t id)
 	return btf__resolve_size(btf->btf, id);
 }
 
-/* The types of key and value, where the caller names them, have the sizes of key and value. */
+/* What the types say of the map: their sizes, what the map type asks of them, special fields. */
+static int check_types(struct sl_map *map, const struct sl_btf *btf, const union bpf_attr *attr)
+{
+	uint32_t key = attr->btf_key_type_id, value = attr->btf_value_type_id;
+	struct sl_btf_record *record = NULL;
+	int err;
+
+	if (key ? btf_size(btf, key) != map->desc.key_size : !map->ops->check_btf)
+		return -EINVAL;
+	if (btf_size(btf, value) != map->desc.value_size)
+		return -EINVAL;
+	/* Types that make no sense as special fields are no such fields. */
+	err = sl_btf_record_new(btf, value, map->desc.value_size, &record);
+	if (err == -ENOMEM)
+		return err;
+	if (!err)
+		err = sl_map_set_record(map, record);
+	else
+		err = 0;
+	return err || !map->ops->check_btf ? err : map->ops->check_btf(map, btf->btf, key, value);
+}
+
 static int attach_btf(struct sl_map *map, const union bpf_attr *attr)
 {
 	struct sl_object *obj;
-	struct sl_btf *btf;
 	int err;
 
 	err = sl_fd_get(attr->btf_fd, SL_OBJECT_BTF, &obj);
 	if (err)
 		return err;
-	btf = sl_btf_of(obj);
-	if ((attr->btf_key_type_id && btf_size(btf, attr->btf_key_type_id) != map->desc.key_size) ||
-		btf_size(btf, attr->btf_value_type_id) != map->desc.value_size) {
+	err = check_types(map, sl_btf_of(obj), attr);
+	if (err) {
 		sl_object_unref(obj);
-		return -EINVAL;
+		return err;
 	}
-	map->btf = btf;
+	map->btf = sl_btf_of(obj);
 	map->btf_key_type_id = attr->btf_key_type_id;
 	map->btf_value_type_id = attr->btf_value_type_id;
 	return 0;

@@ -186,6 +186,11 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size_bytes,
 	enum sl_access access, bool zero_allowed, struct sl_call_meta *meta);
 int sl_check_plain_pointer(struct sl_env *env, const struct sl_reg *reg, unsigned regno);
 
+/* special.c */
+/* [off + variable part, + size) of a map's value touches none of its special fields; else -EACCES. */
+int sl_check_special_fields(
+	struct sl_env *env, const struct sl_reg *reg, int32_t off, uint32_t size, bool by_helper);
+
 /* stack.c */
 int sl_stack_load(struct sl_env *env, unsigned regno, int32_t off, unsigned size, int value_regno);
 int sl_stack_store(struct sl_env *env, unsigned regno, int32_t off, unsigned size, int value_regno);

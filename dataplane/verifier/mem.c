@@ -108,9 +108,10 @@ static int check_packet(
 }
 
 static int check_map_value(struct sl_env *env, unsigned regno, int32_t off, uint32_t size,
-	enum sl_access access, bool zero_allowed)
+	enum sl_access access, bool zero_allowed, bool by_helper)
 {
 	const struct sl_map_desc *desc = &sl_env_reg(env, regno)->map->desc;
+	int err;
 
 	if ((access == SL_WRITE && (desc->flags & BPF_F_RDONLY_PROG)) ||
 		(access == SL_READ && (desc->flags & BPF_F_WRONLY_PROG))) {
@@ -119,7 +120,9 @@ static int check_map_value(struct sl_env *env, unsigned regno, int32_t off, uint
 			size);
 		return -EACCES;
 	}
-	return check_region(env, regno, off, size, desc->value_size, zero_allowed);
+	err = check_region(env, regno, off, size, desc->value_size, zero_allowed);
+	return err ? err
+		   : sl_check_special_fields(env, sl_env_reg(env, regno), off, size, by_helper);
 }
 
 /* The context, the map itself: usable only at offset 0. */
@@ -255,7 +258,7 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 	case SL_REG_CTX:
 		return check_ctx(env, regno, off, size, access, value_regno, sign_extend);
 	case SL_REG_MAP_VALUE:
-		err = check_map_value(env, regno, off, size, access, false);
+		err = check_map_value(env, regno, off, size, access, false, false);
 		if (!err && loads)
 			load_map_value(env, &pointer, off, size, value_regno);
 		return err;
@@ -327,7 +330,8 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 		case SL_REG_PACKET_META:
 			return check_packet(env, regno, reg->off, size, zero_allowed);
 		case SL_REG_MAP_VALUE:
-			return check_map_value(env, regno, reg->off, size, access, zero_allowed);
+			return check_map_value(
+				env, regno, reg->off, size, access, zero_allowed, true);
 		case SL_REG_MAP_KEY:
 		case SL_REG_MEM:
 			if (access == SL_WRITE &&

@@ -1,0 +1,50 @@
+#include "env.h"
+
+#include <errno.h>
+
+#include "btf_record.h"
+#include "map.h"
+
+/* Map values with fields that are not the program's: who may touch them. */
+
+/* The kernel lets programs load and clear such a pointer as a whole; here it points to nothing. */
+static void refuse_pointer(struct sl_env *env, const struct sl_special_field *field,
+	const struct sl_reg *reg, int32_t off, uint32_t size, bool by_helper)
+{
+	const char *name = field->type == SL_SPECIAL_UPTR ? "uptr" : "kptr";
+
+	if (by_helper)
+		sl_say(env, "%s cannot be accessed indirectly by helper\n", name);
+	else if (!sl_tnum_is_const(reg->var_off))
+		sl_say(env, "%s access cannot have variable offset\n", name);
+	else if (field->offset != off + reg->var_off.value)
+		sl_say(env, "%s access misaligned expected=%u off=%llu\n", name, field->offset,
+			(unsigned long long)(off + reg->var_off.value));
+	else if (size != sizeof(uint64_t))
+		sl_say(env, "%s access size must be BPF_DW\n", name);
+	else
+		sl_say(env, "%s is not available: the data plane has no kernel objects\n", name);
+}
+
+int sl_check_special_fields(
+	struct sl_env *env, const struct sl_reg *reg, int32_t off, uint32_t size, bool by_helper)
+{
+	const struct sl_btf_record *record = reg->map->desc.record;
+
+	for (uint32_t i = 0; record && i < record->count; i++) {
+		const struct sl_special_field *field = &record->fields[i];
+
+		/* Between the lowest and the highest place that the access may reach. */
+		if (reg->smin + off >= (int64_t)field->offset + field->size ||
+			field->offset >= reg->umax + (uint64_t)(int64_t)off + size)
+			continue;
+		if (field->type & (SL_SPECIAL_KPTR | SL_SPECIAL_UPTR)) {
+			refuse_pointer(env, field, reg, off, size, by_helper);
+			return -EACCES;
+		}
+		sl_say(env, "%s cannot be accessed directly by load/store\n",
+			sl_special_name(field->type));
+		return -EACCES;
+	}
+	return 0;
+}
