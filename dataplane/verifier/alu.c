@@ -179,13 +179,6 @@ static int move_pointer(struct sl_env *env, const struct bpf_insn *insn,
 	return 0;
 }
 
-/* What it holds now has nothing to do with any other register. */
-static void unlink_scalar(struct sl_reg *reg)
-{
-	reg->id = 0;
-	reg->off = 0;
-}
-
 /*
  * dst is "what it was plus a constant" from now on, if it can be said: once, and for a sum of 32
  * bits only if `narrow`, since the upper half of what it was is lost.
@@ -202,7 +195,7 @@ static void relink(
 		!sl_tnum_is_const(value) || (is32 && !narrow) || off != (int32_t)off ||
 		(op == BPF_SUB && off == INT32_MIN) ||
 		(BPF_SRC(insn->code) == BPF_X && insn->src_reg == insn->dst_reg)) {
-		unlink_scalar(dst);
+		sl_reg_unlink(dst);
 		return;
 	}
 	dst->id |= is32 ? SL_ID_ADD_CONST32 : SL_ID_ADD_CONST64;
@@ -295,7 +288,7 @@ static void sign_extending_move(
 		sl_assign_id(env, src);
 	*dst = *src;
 	if (!same)
-		unlink_scalar(dst);
+		sl_reg_unlink(dst);
 	sl_reg_coerce_sext(dst, insn->off / 8, BPF_CLASS(insn->code) == BPF_ALU);
 }
 
@@ -322,7 +315,7 @@ static int move_register(struct sl_env *env, const struct bpf_insn *insn)
 			sl_assign_id(env, src);
 		*dst = *src;
 		if (!fits)
-			unlink_scalar(dst);
+			sl_reg_unlink(dst);
 	}
 	if (!is_alu64) {
 		sl_reg_zext32(dst);
@@ -368,7 +361,7 @@ static int check_unary(struct sl_env *env, const struct bpf_insn *insn)
 	}
 	env->fake[1] = *dst;
 	sl_reg_alu(dst, &env->fake[1], insn);
-	unlink_scalar(dst);
+	sl_reg_unlink(dst);
 	return 0;
 }
 

@@ -20,7 +20,7 @@ static void collect_one(struct linked_set *set, struct sl_reg *reg, uint32_t id,
 		return;
 	if (set->count == SL_MAX_LINKED) {
 		/* More relatives than the history can name: this one leaves the family. */
-		reg->id = 0;
+		sl_reg_unlink(reg);
 		return;
 	}
 	for (unsigned k = 0; k < set->count; k++)

@@ -184,7 +184,8 @@ static int check_tail_call(struct sl_env *env, struct sl_call_meta *meta)
 	return err;
 }
 
-static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn)
+static int check_helper_call(
+	struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next)
 {
 	const struct sl_helper *helper = NULL;
 	struct sl_call_meta meta;
@@ -225,7 +226,7 @@ static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn)
 	if (!err && (helper->flags & SL_HELPER_CHANGES_PACKET))
 		sl_state_forget_packet(env->cur);
 	if (!err && tail_call)
-		err = sl_explore_early_return(env, false);
+		err = sl_explore_early_return(env, false, ret_next);
 	return err;
 }
 
@@ -302,7 +303,7 @@ int sl_check_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret
 	if (sl_insn_is_local_call(insn))
 		return check_local_call(env, insn, ret_next);
 	if (sl_insn_is_helper_call(insn))
-		return check_helper_call(env, insn);
+		return check_helper_call(env, insn, ret_next);
 	sl_say(env, "calling kernel function is not allowed\n");
 	return -EINVAL;
 }

@@ -175,20 +175,6 @@ int sl_cfg_find_funcs(struct sl_cfg *cfg, struct sl_log *log)
 	return err;
 }
 
-int sl_cfg_check_returns(const struct sl_cfg *cfg, struct sl_log *log)
-{
-	for (uint32_t f = 1; f < cfg->func_count; f++) {
-		const struct sl_cfg_func *func = &cfg->funcs[f];
-
-		if (!func->has_ld_abs && !func->has_tail_call)
-			continue;
-		sl_vlog(log, "%s is not allowed in subprogs without BTF\n",
-			func->has_ld_abs ? "LD_ABS" : "tail_call");
-		return -EINVAL;
-	}
-	return 0;
-}
-
 unsigned sl_cfg_successors(const struct sl_cfg *cfg, uint32_t index, uint32_t ret[2])
 {
 	const struct bpf_insn *insn = &cfg->prog->insns[index];

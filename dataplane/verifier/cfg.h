@@ -16,7 +16,8 @@ struct sl_prog;
  *
  *	sl_cfg_new          an empty description of prog
  *	sl_cfg_find_funcs   functions; jumps stay inside theirs; each ends in exit or a jump
- *	  (func_info and line_info are checked here, or sl_cfg_check_returns)
+ *	  (func_info and line_info are checked here)
+ *	sl_cfg_check_returns LD_ABS and tail calls only in functions that return a number
  *	sl_cfg_check_insns  opcodes exist, ld_imm64 is whole; calls `resolve` for those of maps
  *	sl_cfg_walk         everything is reachable; prune and jump points
  *	sl_cfg_analyse      order, loops, live registers
@@ -72,10 +73,7 @@ SL_CONTROL void sl_cfg_free(struct sl_cfg *cfg);
 
 SL_CONTROL int sl_cfg_find_funcs(struct sl_cfg *cfg, struct sl_log *log);
 
-/*
- * For a program without func_info: a function that is not the main one may not end abnormally, by
- * LD_ABS or by a tail call, for nothing says that it returns an int then.
- */
+/* A function that is not the main one ends early by LD_ABS or a tail call only if its BTF says int. */
 SL_CONTROL int sl_cfg_check_returns(const struct sl_cfg *cfg, struct sl_log *log);
 
 /*

@@ -165,8 +165,11 @@ int sl_explore_push(struct sl_env *env, uint32_t insn, struct sl_state **ret_sta
 int sl_explore_check_leaks(struct sl_env *env, const char *what);
 /* Leaves the current function: env->insn is then where its caller goes on. */
 int sl_explore_return(struct sl_env *env);
-/* Besides going on, the current function may end here: with R0 = 0, or with anything in it. */
-int sl_explore_early_return(struct sl_env *env, bool zero);
+/*
+ * Besides going on after this instruction, the current function may end here: with R0 = 0, or with
+ * anything in it. That end is followed first; *ret_next is then where.
+ */
+int sl_explore_early_return(struct sl_env *env, bool zero, uint32_t *ret_next);
 
 /* access.c: registers as operands. */
 int sl_check_read(struct sl_env *env, unsigned regno);

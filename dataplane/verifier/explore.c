@@ -93,30 +93,30 @@ int sl_explore_return(struct sl_env *env)
 	return 0;
 }
 
-int sl_explore_early_return(struct sl_env *env, bool zero)
+int sl_explore_early_return(struct sl_env *env, bool zero, uint32_t *ret_next)
 {
-	struct sl_frame *frame = sl_env_frame(env), *caller;
-	struct sl_state *state;
+	struct sl_state *goes_on;
 	int err;
 
 	if (!env->cur->cur_frame)
 		return 0;
-	err = sl_explore_push(env, frame->callsite + 1, &state);
+	err = sl_explore_push(env, env->insn + 1, &goes_on);
 	if (err)
 		return err;
-	sl_state_leave(state);
-	caller = sl_state_frame(state);
 	if (zero) {
-		sl_reg_set_const(&caller->regs[BPF_REG_0], 0);
-		return 0;
+		sl_reg_set_const(sl_env_reg(env, BPF_REG_0), 0);
+	} else {
+		/* Another program ran in between. */
+		sl_state_forget_packet(env->cur);
+		sl_mark_unknown(env, BPF_REG_0);
 	}
-	/* Another program ran in between. */
-	sl_reg_set_unknown(&caller->regs[BPF_REG_0]);
-	sl_state_forget_packet(state);
-	return 0;
+	env->dirty_regs |= 1u << BPF_REG_0;
+	err = sl_explore_return(env);
+	*ret_next = env->insn;
+	return err;
 }
 
-static int check_packet_load(struct sl_env *env, const struct bpf_insn *insn)
+static int check_packet_load(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next)
 {
 	const struct sl_reg *r6 = sl_env_reg(env, BPF_REG_6);
 	int err;
@@ -140,8 +140,6 @@ static int check_packet_load(struct sl_env *env, const struct bpf_insn *insn)
 			return err;
 	}
 	err = sl_check_plain_pointer(env, r6, BPF_REG_6);
-	if (!err)
-		err = sl_explore_early_return(env, true);
 	if (err)
 		return err;
 	for (unsigned i = BPF_REG_0; i <= BPF_REG_5; i++) {
@@ -149,7 +147,7 @@ static int check_packet_load(struct sl_env *env, const struct bpf_insn *insn)
 		env->dirty_regs |= 1u << i;
 	}
 	sl_mark_unknown(env, BPF_REG_0);
-	return 0;
+	return sl_explore_early_return(env, true, ret_next);
 }
 
 /* 1: the path is at its end. */
@@ -189,7 +187,7 @@ static int execute(struct sl_env *env, const struct bpf_insn *insn, bool *ret_sh
 			err = sl_maps_check_ld_imm64(env, insn);
 			next = env->insn + 2;
 		} else {
-			err = check_packet_load(env, insn);
+			err = check_packet_load(env, insn, &next);
 		}
 		break;
 	default:

@@ -156,7 +156,7 @@ void sl_vlog_reg(struct sl_log *log, const struct sl_reg *reg, uint32_t frame)
 	if (reg->type == SL_REG_SCALAR && reg->precise)
 		sl_vlog(log, "P");
 	if (reg->type == SL_REG_SCALAR && constant) {
-		put_signed(log, (int64_t)reg->var_off.value + reg->off);
+		put_signed(log, (int64_t)reg->var_off.value);
 		return;
 	}
 	sl_vlog(log, "%s%s%s", reg->flags & SL_REG_RDONLY ? "rdonly_" : "", type_names[reg->type],

@@ -79,8 +79,6 @@ void sl_print_state(struct sl_env *env, const struct sl_state *state, uint32_t n
 {
 	const struct sl_frame *frame = state->frames[number];
 
-	if (!env->log_level)
-		return;
 	if (number)
 		sl_say(env, " frame%u:", number);
 	for (unsigned i = 0; i < MAX_BPF_REG; i++) {

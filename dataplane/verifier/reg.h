@@ -64,6 +64,13 @@ struct sl_reg {
 #define SL_ID_ADD_CONST32 (1u << 30)
 #define SL_ID_ADD_CONST (SL_ID_ADD_CONST64 | SL_ID_ADD_CONST32)
 
+/* What the scalar holds from now on has nothing to do with any other register. */
+static inline void sl_reg_unlink(struct sl_reg *reg)
+{
+	reg->id = 0;
+	reg->off = 0;
+}
+
 /* Setting. */
 void sl_reg_set_unknown(struct sl_reg *reg); /* a scalar of which nothing is known */
 void sl_reg_set_const(struct sl_reg *reg, uint64_t value);

@@ -149,7 +149,7 @@ static int spill_scalar(struct sl_env *env, const struct sl_reg *pointer, unsign
 		sl_assign_id(env, reg);
 	err = spill(env, pointer, index, reg, size);
 	if (!fits)
-		sl_env_stack_of(env, pointer)->slots[index].reg.id = 0;
+		sl_reg_unlink(&sl_env_stack_of(env, pointer)->slots[index].reg);
 	return err;
 }
 
@@ -320,7 +320,7 @@ static int load_part(struct sl_env *env, const struct sl_reg *pointer, int32_t o
 			sl_assign_id(env, &slot->reg);
 		*value = slot->reg;
 		if (width_of(value) > size * 8)
-			value->id = 0;
+			sl_reg_unlink(value);
 		return sl_jump_push(env, SL_JUMP_STACK, pointer->frame, slot_of(off), NULL, 0);
 	}
 	for (unsigned i = 0; i < size; i++)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "btf.h"
 #include "env.h"
@@ -22,7 +23,7 @@ static int check_structure(struct sl_env *env)
 {
 	int err = sl_cfg_find_funcs(env->cfg, &env->log);
 
-	if (!err && !env->prog->func_info_count)
+	if (!err)
 		err = sl_cfg_check_returns(env->cfg, &env->log);
 	if (!err)
 		err = sl_facts_new(env);
@@ -83,9 +84,10 @@ static int check_jump_tables(struct sl_env *env)
 	return 0;
 }
 
-static void print_stats(struct sl_env *env)
+static void print_stats(struct sl_env *env, uint64_t time_ns)
 {
-	if (env->log_level & LOG_STATS) {
+	if (env->log.user->level & LOG_STATS) {
+		sl_say(env, "verification time %llu usec\n", (unsigned long long)time_ns / 1000);
 		sl_say(env, "stack depth ");
 		for (uint32_t i = 0; i < env->cfg->func_count; i++)
 			sl_say(env, "%s%u", i ? "+" : "", env->stack_bytes[i]);
@@ -98,8 +100,17 @@ static void print_stats(struct sl_env *env)
 		env->peak_states);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static int verify(struct sl_env *env)
 {
+	uint64_t start_ns = now_ns();
 	int err = check_structure(env);
 
 	if (!err)
@@ -109,7 +120,7 @@ static int verify(struct sl_env *env)
 	if (!err)
 		err = check_jump_tables(env);
 	env->prog->verified_insns = env->processed;
-	print_stats(env);
+	print_stats(env, now_ns() - start_ns);
 	return err;
 }
 
