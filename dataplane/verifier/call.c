@@ -184,8 +184,7 @@ static int check_tail_call(struct sl_env *env, struct sl_call_meta *meta)
 	return err;
 }
 
-static int check_helper_call(
-	struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next)
+static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next)
 {
 	const struct sl_helper *helper = NULL;
 	struct sl_call_meta meta;

@@ -26,6 +26,7 @@
 #define TAIL_CALL INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_tail_call)
 #define LD_PROGS(dst) \
 	INSN(BPF_LD | BPF_IMM | BPF_DW, dst, BPF_PSEUDO_MAP_FD, 0, 0), INSN(0, 0, 0, 0, 0)
+#define LD_ABS_BYTE INSN(BPF_LD | BPF_ABS | BPF_B, 0, 0, 0, 0)
 #define EXIT INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 /* R6 = data, eight bytes of it readable; else to the return `skip` instructions on. */
 #define PACKET(skip)                                           \
@@ -42,6 +43,7 @@ static const struct {
 	bool global;
 	uint32_t second; /* where it begins */
 	struct bpf_insn insns[20];
+	enum bpf_prog_type type; /* 0: XDP */
 } rows[] = {
 	{ "static function that returns nothing", NULL, VOID, false, 3,
 		{ CALL(2), MOV(0, 2), EXIT, MOV(0, 0), EXIT } },
@@ -62,6 +64,24 @@ static const struct {
 	{ "packet in the callee after its tail call", NULL, INT, false, 2,
 		{ CALL(1), EXIT, PACKET(5), LD_PROGS(2), MOV(3, 0), TAIL_CALL, LDX(BPF_B, 0, 6, 7),
 			MOV(0, 0), EXIT } },
+	{ "tail call in a function that returns nothing",
+		"tail_call is only allowed in functions that return 'int'.", VOID, false, 2,
+		{ CALL(1), EXIT, LD_PROGS(2), MOV(3, 0), TAIL_CALL, MOV(0, 0), EXIT } },
+	{ "packet load in a function that returns nothing",
+		"LD_ABS is only allowed in functions that return 'int'.", VOID, false, 3,
+		{ CALL(2), MOV(0, 0), EXIT, MOV_X(6, 1), LD_ABS_BYTE, MOV(0, 0), EXIT },
+		BPF_PROG_TYPE_SOCKET_FILTER },
+	{ "packet load in a function that returns a pointer",
+		"LD_ABS is only allowed in functions that return 'int'.", POINTER, false, 3,
+		{ CALL(2), MOV(0, 0), EXIT, MOV_X(6, 1), LD_ABS_BYTE, MOV(0, 0), EXIT },
+		BPF_PROG_TYPE_SOCKET_FILTER },
+	{ "packet load in a function that returns a number", NULL, TYPEDEF, false, 3,
+		{ CALL(2), MOV(0, 0), EXIT, MOV_X(6, 1), LD_ABS_BYTE, MOV(0, 0), EXIT },
+		BPF_PROG_TYPE_SOCKET_FILTER },
+	{ "a packet load's early end has its own result", "R0 invalid mem access 'scalar'", INT,
+		false, 3,
+		{ CALL(2), LDX(BPF_W, 0, 0, 0), EXIT, MOV_X(6, 1), LD_ABS_BYTE, MOV_X(0, 6), EXIT },
+		BPF_PROG_TYPE_SOCKET_FILTER },
 };
 
 static uint32_t length(const struct bpf_insn *insns, uint32_t count)
@@ -117,7 +137,7 @@ static long load(enum side side, unsigned row, char *text, uint32_t size)
 			insns[i].imm = progs;
 	}
 	memset(&attr, 0, sizeof(attr));
-	attr.prog_type = BPF_PROG_TYPE_XDP;
+	attr.prog_type = rows[row].type ? rows[row].type : BPF_PROG_TYPE_XDP;
 	attr.insns = PTR(insns);
 	attr.insn_cnt = length(insns, sl_array_size(insns));
 	attr.license = PTR("GPL");
