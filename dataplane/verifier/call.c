@@ -1,10 +1,8 @@
 #include "env.h"
 
-#include <bpf/btf.h>
 #include <errno.h>
 #include <string.h>
 
-#include "btf.h"
 #include "cpu.h"
 #include "helper.h"
 #include "map.h"
@@ -229,58 +227,31 @@ static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn, ui
 	return err;
 }
 
-static const struct btf_type *skip_modifiers(const struct btf *btf, uint32_t id)
-{
-	const struct btf_type *type = btf__type_by_id(btf, id);
-
-	while (type && (btf_is_mod(type) || btf_is_typedef(type)))
-		type = btf__type_by_id(btf, type->type);
-	return type;
-}
-
-/* Functions that other programs may call by name have to return a number. */
-static int check_global(struct sl_env *env, uint32_t func)
-{
-	const struct btf_type *type, *proto;
-	const struct btf *btf;
-	const char *name;
-
-	if (func >= env->prog->func_info_count)
-		return 0;
-	btf = env->prog->btf->btf;
-	type = btf__type_by_id(btf, env->prog->func_info[func].type_id);
-	if (!type || !btf_is_func(type) || btf_vlen(type) != BTF_FUNC_GLOBAL)
-		return 0;
-	name = btf__name_by_offset(btf, type->name_off);
-	proto = btf__type_by_id(btf, type->type);
-	type = proto ? skip_modifiers(btf, proto->type) : NULL;
-	if (type && (btf_is_int(type) || btf_is_any_enum(type)))
-		return 0;
-	sl_say(env, "Global function %s() doesn't return scalar. Only those are supported.\n",
-		name);
-	sl_say(env, "Caller passes invalid args into func#%u ('%s')\n", func, name);
-	return -EINVAL;
-}
-
 static int check_local_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next)
 {
 	uint32_t target = env->insn + insn->imm + 1;
 	int func = sl_cfg_func_at(env->cfg, target), err;
 	struct sl_frame *caller = sl_env_frame(env), *callee;
+	bool done = false;
 
 	if (func < 0) {
 		sl_say(env, "func at insn %u not found\n", target);
 		return -EFAULT;
 	}
+	err = sl_facts_note_call(env, NULL, 5, 0);
+	if (!err)
+		err = sl_global_check_call(env, (uint32_t)func, &done);
+	if (err)
+		return err;
+	if (done) {
+		clear_caller_saved(env, caller);
+		sl_mark_unknown(env, BPF_REG_0);
+		return 0;
+	}
 	if (env->cur->cur_frame + 1 >= SL_MAX_FRAMES) {
 		sl_say(env, "the call stack of %u frames is too deep\n", env->cur->cur_frame + 2);
 		return -E2BIG;
 	}
-	err = check_global(env, (uint32_t)func);
-	if (!err)
-		err = sl_facts_note_call(env, NULL, 5, 0);
-	if (err)
-		return err;
 	callee = sl_state_enter(env->cur, (uint32_t)func, env->insn, ++env->next_instance);
 	if (!callee)
 		return -ENOMEM;

@@ -225,7 +225,9 @@ static void mark_call(struct sl_cfg *cfg, uint32_t index)
 	helper = sl_helper_by_id((uint32_t)insn->imm);
 	if (!helper)
 		return;
-	func->changes_packet |= !!(helper->flags & SL_HELPER_CHANGES_PACKET);
+	/* Who knows what the program does that a tail call goes to. */
+	func->changes_packet |=
+		(helper->flags & SL_HELPER_CHANGES_PACKET) || helper->id == BPF_FUNC_tail_call;
 	func->might_sleep |= !!(helper->flags & SL_HELPER_MIGHT_SLEEP);
 }
 

@@ -9,6 +9,7 @@
 struct sl_helper;
 struct sl_prog;
 struct sl_prog_type;
+struct sl_sig;
 
 /*
  * One verification: the program, the state being executed, and the states kept and still to do.
@@ -80,6 +81,7 @@ struct sl_env {
 	struct sl_cfg *cfg;
 	struct sl_facts *facts;
 	uint32_t call_capacity;
+	struct sl_sig *sigs; /* by function: what its declaration says */
 	struct sl_log log;
 	uint32_t log_level;
 
@@ -211,6 +213,24 @@ int sl_stack_const_key(
 int sl_check_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next);
 int sl_check_args(struct sl_env *env, const struct sl_helper *helper, struct sl_call_meta *meta);
 
+/* global.c */
+/*
+ * The arguments of a call against the function's declaration. *ret_done: the function is global
+ * and verified apart, so the call is over but for its result.
+ */
+int sl_global_check_call(struct sl_env *env, uint32_t func, bool *ret_done);
+/* The registers with which a function of its own begins. */
+int sl_global_set_arguments(struct sl_env *env, uint32_t func, struct sl_frame *frame);
+/* What a function of its own returns: a number, unless it is the main program. */
+int sl_global_check_result(struct sl_env *env);
+/* Whether the main program's declaration says what it is. */
+void sl_global_check_main(struct sl_env *env);
+/* Explores what the explored code calls. */
+int sl_global_verify_called(struct sl_env *env);
+
+/* verifier.c: explores a function on its own, the main program or a global one. */
+int sl_explore_function(struct sl_env *env, uint32_t func);
+
 /* maps.c */
 int sl_maps_resolve(void *env, uint32_t index);
 int sl_maps_check_ld_imm64(struct sl_env *env, const struct bpf_insn *insn);
@@ -221,6 +241,8 @@ int sl_map_read_constant(
 /* prune.c */
 /* 1: an earlier state covers the current one. 0: go on; the state may have been kept. */
 int sl_prune_visit(struct sl_env *env);
+/* Drops all states; the lists stay. */
+void sl_prune_clear(struct sl_env *env);
 void sl_prune_free(struct sl_env *env);
 /* The path that ended in `state` is done: count down its ancestors. */
 void sl_prune_path_done(struct sl_env *env, struct sl_state *state);

@@ -162,6 +162,8 @@ static int check_exit(struct sl_env *env, bool *ret_show)
 	err = sl_explore_check_leaks(env, "BPF_EXIT instruction in main prog");
 	if (!err)
 		err = sl_check_read(env, BPF_REG_0);
+	if (!err)
+		err = sl_global_check_result(env);
 	return err ? err : 1;
 }
 

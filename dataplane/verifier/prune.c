@@ -88,7 +88,7 @@ void sl_prune_path_done(struct sl_env *env, struct sl_state *state)
 	}
 }
 
-void sl_prune_free(struct sl_env *env)
+void sl_prune_clear(struct sl_env *env)
 {
 	/* Evicted states are reached only through the paths that still need them. */
 	for (struct sl_pending *p = env->pending; p; p = p->next)
@@ -115,6 +115,13 @@ void sl_prune_free(struct sl_env *env)
 			free(kept);
 		}
 	}
+	env->pending_count = 0;
+	env->kept_count = 0;
+}
+
+void sl_prune_free(struct sl_env *env)
+{
+	sl_prune_clear(env);
 	free(env->kept);
 	env->kept = NULL;
 }

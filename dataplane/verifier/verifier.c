@@ -11,10 +11,11 @@
 #include "prog.h"
 #include "prog_array.h"
 #include "prog_type.h"
+#include "sig.h"
 
 /*
- * The order of the passes: structure first, then every path from the first instruction, then what
- * can be said only of the whole program. Messages and errno are the kernel's.
+ * The order of the passes: structure first, then every path from the first instruction, then those of
+ * the global functions that are called, then what can be said only of the whole program. Messages and errno are the kernel's.
  */
 
 #define LOG_STATS 4 /* BPF_LOG_STATS of the kernel */
@@ -28,6 +29,8 @@ static int check_structure(struct sl_env *env)
 	if (!err)
 		err = sl_facts_new(env);
 	if (!err)
+		err = sl_sigs_new(env);
+	if (!err)
 		err = sl_cfg_check_insns(env->cfg, &env->log, sl_maps_resolve, env);
 	if (!err)
 		err = sl_cfg_walk(env->cfg, &env->log);
@@ -36,7 +39,7 @@ static int check_structure(struct sl_env *env)
 	return err;
 }
 
-static int begin_main(struct sl_env *env)
+static int begin(struct sl_env *env, uint32_t func)
 {
 	struct sl_frame *frame;
 
@@ -44,16 +47,32 @@ static int begin_main(struct sl_env *env)
 	if (!env->cur)
 		return -ENOMEM;
 	env->cur->branches = 1;
-	frame = sl_state_enter(env->cur, 0, SL_MAIN_CALLSITE, ++env->next_instance);
+	env->cur->first_insn = env->insn = env->cfg->funcs[func].start;
+	env->prev_insn = SL_NO_INSN;
+	env->prev_line = NULL;
+	frame = sl_state_enter(env->cur, func, SL_MAIN_CALLSITE, ++env->next_instance);
 	if (!frame)
 		return -ENOMEM;
+	if (func)
+		return sl_global_set_arguments(env, func, frame);
+	sl_global_check_main(env);
 	sl_reg_set_pointer(&frame->regs[BPF_REG_1], SL_REG_CTX);
-	env->insn = 0;
-	env->prev_insn = SL_NO_INSN;
 	return 0;
 }
 
-static int explore_main(struct sl_env *env)
+int sl_explore_function(struct sl_env *env, uint32_t func)
+{
+	int err = begin(env, func);
+
+	if (!err)
+		err = sl_explore(env);
+	sl_prune_clear(env);
+	if (!err && !(env->log_level & 2))
+		sl_vlog_reset(&env->log, 0);
+	return err;
+}
+
+static int explore_all(struct sl_env *env)
 {
 	int err;
 
@@ -61,11 +80,9 @@ static int explore_main(struct sl_env *env)
 	env->pointer_kinds = calloc(env->prog->insn_count, 1);
 	if (!env->kept || !env->pointer_kinds)
 		return -ENOMEM;
-	err = begin_main(env);
+	err = sl_explore_function(env, 0);
 	if (!err)
-		err = sl_explore(env);
-	if (!err && !(env->log_level & 2))
-		sl_vlog_reset(&env->log, 0);
+		err = sl_global_verify_called(env);
 	return err;
 }
 
@@ -114,7 +131,7 @@ static int verify(struct sl_env *env)
 	int err = check_structure(env);
 
 	if (!err)
-		err = explore_main(env);
+		err = explore_all(env);
 	if (!err)
 		err = sl_check_stack_depth(env);
 	if (!err)
@@ -154,6 +171,7 @@ int sl_verify(struct sl_prog *prog, struct sl_log_buf *log)
 	sl_facts_free(env->facts);
 	sl_cfg_free(env->cfg);
 	free(env->pointer_kinds);
+	free(env->sigs);
 	free(env);
 	return err;
 }
