@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "ctx_symbols.h"
+#include "lpm.h"
 #include "nofault.h"
 #include "row.h"
 #include "segments.h"
@@ -43,6 +44,7 @@ static const struct sl_helper_symbol symbols[] = {
 	SYMBOL(sl_segments_read),
 	SYMBOL(sl_segments_write),
 	SYMBOL(sl_segments_pull),
+	SYMBOL(sl_lpm_lookup_short),
 	{ "sl_clock", &sl_clock },
 };
 
