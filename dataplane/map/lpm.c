@@ -1,5 +1,6 @@
 #include "lpm.h"
 
+#include <bpf/btf.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -39,6 +40,17 @@ static int lpm_check(const union bpf_attr *attr)
 		attr->value_size > VALUE_MAX)
 		return -EINVAL;
 	return 0;
+}
+
+/* A key begins with its length: a struct. */
+static int lpm_check_btf(const struct sl_map *map, const struct btf *btf, uint32_t key_type_id,
+	uint32_t value_type_id)
+{
+	const struct btf_type *key = btf__type_by_id(btf, key_type_id);
+
+	while (btf_is_mod(key) || btf_is_typedef(key))
+		key = btf__type_by_id(btf, key->type);
+	return btf_is_struct(key) ? 0 : -EINVAL;
 }
 
 static uint32_t table_bits(const union bpf_attr *attr)
@@ -208,6 +220,7 @@ const struct sl_map_ops sl_lpm_ops = {
 	.name = "lpm_trie",
 	.check = lpm_check,
 	.new = lpm_new,
+	.check_btf = lpm_check_btf,
 	.free = lpm_free,
 	.memory_bytes = lpm_memory_bytes,
 	.sys_lookup = lpm_sys_lookup,

@@ -32,6 +32,10 @@ static const struct row {
 	{ BPF_MAP_TYPE_HASH, 38, 8, 64, 0, 100 },
 	{ BPF_MAP_TYPE_PERCPU_HASH, 4, 8, 16, 0, 24 },
 	{ BPF_MAP_TYPE_PERCPU_HASH, 16, 24, 16, 0, 24 },
+	{ BPF_MAP_TYPE_LPM_TRIE, 8, 8, 16, BPF_F_NO_PREALLOC, 34 },
+	{ BPF_MAP_TYPE_LPM_TRIE, 8, 8, 40000, BPF_F_NO_PREALLOC, 34 },
+	{ BPF_MAP_TYPE_LPM_TRIE, 20, 8, 1000, BPF_F_NO_PREALLOC, 130 },
+	{ BPF_MAP_TYPE_LPM_TRIE, 36, 16, 60, BPF_F_NO_PREALLOC, 260 },
 };
 
 typedef long (*bpf_fn)(int cmd, union bpf_attr *attr, unsigned int size);
@@ -162,6 +166,17 @@ static uint32_t run(struct side *side, uint8_t *packet, uint32_t len)
 	return attr.test.retval;
 }
 
+/* Key number n: of a trie, the prefix of n bits, whose address is now one thing and now another. */
+static void make_key(const struct row *row, uint32_t n, uint8_t *key)
+{
+	memset(key, 0x77, row->key_size);
+	memcpy(key + row->key_size - 4, &n, 4);
+	if (row->type != BPF_MAP_TYPE_LPM_TRIE)
+		return;
+	memcpy(key, &n, 4);
+	key[4 + rand() % (row->key_size - 4)] = rand() % 2 ? 0x77 : 0x76;
+}
+
 static void make_packet(const struct row *row, uint8_t *packet)
 {
 	static const uint64_t flags[] = { 0, 0, 0, BPF_NOEXIST, BPF_EXIST, 3, BPF_F_LOCK,
@@ -174,8 +189,7 @@ static void make_packet(const struct row *row, uint8_t *packet)
 	op = op == 3 ? OP_UPDATE : op;
 	memcpy(packet, &op, sizeof(op));
 	memcpy(packet + FLAGS_AT, &flag, sizeof(flag));
-	memset(packet + KEY_AT, 0x77, row->key_size);
-	memcpy(packet + KEY_AT + row->key_size - 4, &n, 4);
+	make_key(row, n, packet + KEY_AT);
 }
 
 /* One value, and whether it is there. */
@@ -199,8 +213,7 @@ static void compare_contents(const struct row *row, struct side *theirs, struct 
 			    : row->value_size;
 
 	for (uint32_t n = 0; n < row->keys; n++) {
-		memset(key, 0x77, row->key_size);
-		memcpy(key + row->key_size - 4, &n, 4);
+		make_key(row, n, key);
 		memset(a, 0, sizeof(a));
 		memset(b, 0, sizeof(b));
 		EXPECT_EQ(look(ours, key, a), look(theirs, key, b));
