@@ -6,7 +6,9 @@
 SL_FAST
 SL_HELPER_FN(csum_diff)
 {
-	uint32_t from_size = (uint32_t)r2, to_size = (uint32_t)r4, sum = (uint32_t)r5;
+	/* A size does not say that there is something. */
+	uint32_t from_size = r1 ? (uint32_t)r2 : 0, to_size = r3 ? (uint32_t)r4 : 0;
+	uint32_t sum = (uint32_t)r5;
 
 	if (from_size && to_size)
 		sum = sl_csum_sub(sl_csum_partial((const void *)r3, to_size, sum),

@@ -57,7 +57,7 @@ SL_HELPER_FN(redirect_neigh)
 	const struct bpf_redir_neigh *nexthop = (const struct bpf_redir_neigh *)r2;
 	int len = (int)r3;
 
-	if ((len && len < (int)sizeof(*nexthop)) || r4)
+	if ((len && (!nexthop || len < (int)sizeof(*nexthop))) || r4)
 		return ACT_SHOT;
 	ctx->run->redirect_ifindex = (uint32_t)r1;
 	ctx->run->redirect_flags = SL_REDIRECT_NEIGH | (len ? SL_REDIRECT_NEXTHOP : 0);

@@ -14,7 +14,6 @@
 #define MEMORY_TYPES                                                                        \
 	(TYPE(STACK) | TYPE(PACKET) | TYPE(PACKET_META) | TYPE(MAP_KEY) | TYPE(MAP_VALUE) | \
 		TYPE(MEM))
-#define KEY_TYPES (MEMORY_TYPES & ~TYPE(MEM))
 
 /* One row per kind of argument; a kind without one is not taken yet. */
 struct arg_rule {
@@ -85,7 +84,10 @@ static int check_fixed(struct sl_env *env, unsigned regno, unsigned arg, struct 
 /* The memory is checked when its size, the next argument, is. */
 static int check_memory(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
 {
-	meta->raw = rule_of(meta->helper->args[arg])->raw;
+	const struct arg_rule *rule = rule_of(meta->helper->args[arg]);
+
+	meta->raw = rule->raw;
+	meta->or_null = rule->or_null;
 	return 0;
 }
 
@@ -174,17 +176,18 @@ static int check_string(struct sl_env *env, unsigned regno, unsigned arg, struct
 }
 
 #define MEMORY_NAMES "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_"
-#define KEY_NAMES "fp, pkt, pkt_meta, map_key, map_value"
 
 static const struct arg_rule rules[] = {
 	[SL_ARG_ANYTHING] = { .expected = "" },
 	[SL_ARG_SCALAR] = { .types = TYPE(SCALAR), .expected = "scalar" },
 	[SL_ARG_CTX] = { .types = TYPE(CTX), .expected = "ctx" },
 	[SL_ARG_MAP] = { .types = TYPE(CONST_MAP), .expected = "map_ptr", .check = check_map },
-	[SL_ARG_MAP_KEY] = { .types = KEY_TYPES, .expected = KEY_NAMES, .check = check_key },
-	[SL_ARG_MAP_VALUE] = { .types = KEY_TYPES, .expected = KEY_NAMES, .check = check_value },
-	[SL_ARG_MAP_VALUE_UNINIT] = { .types = KEY_TYPES,
-		.expected = KEY_NAMES,
+	[SL_ARG_MAP_KEY] = { .types = MEMORY_TYPES, .expected = MEMORY_NAMES, .check = check_key },
+	[SL_ARG_MAP_VALUE] = { .types = MEMORY_TYPES,
+		.expected = MEMORY_NAMES,
+		.check = check_value },
+	[SL_ARG_MAP_VALUE_UNINIT] = { .types = MEMORY_TYPES,
+		.expected = MEMORY_NAMES,
 		.writes = true,
 		.raw = true,
 		.check = check_value },

@@ -52,11 +52,21 @@ static bool map_takes(uint32_t type, uint32_t helper_id)
 	return true;
 }
 
+static bool changes_map(uint32_t helper_id)
+{
+	return helper_id == BPF_FUNC_map_update_elem || helper_id == BPF_FUNC_map_delete_elem ||
+	       helper_id == BPF_FUNC_map_push_elem || helper_id == BPF_FUNC_map_pop_elem;
+}
+
 static int check_map_type(
 	struct sl_env *env, const struct sl_map *map, const struct sl_helper *helper)
 {
 	if (!map)
 		return 0;
+	if ((map->desc.flags & BPF_F_RDONLY_PROG) && changes_map(helper->id)) {
+		sl_say(env, "write into map forbidden\n");
+		return -EACCES;
+	}
 	if (map_takes(map->desc.type, helper->id) &&
 		(!helper->map_types || helper->map_types >> map->desc.type & 1))
 		return 0;
@@ -77,7 +87,10 @@ static int find_helper(
 	}
 	if (!helper || !sl_helper_allowed(helper, env->prog->type)) {
 		sl_say(env, "program of this type cannot use helper %s#%d\n",
-			helper ? helper->name : "unknown", insn->imm);
+			helper           ? helper->name
+			: insn->imm == 0 ? "bpf_unspec"
+					 : "unknown",
+			insn->imm);
 		return -EINVAL;
 	}
 	if ((helper->flags & SL_HELPER_GPL) && !env->prog->gpl_compatible) {

@@ -238,31 +238,6 @@ static int check_registers(struct sl_log *log, const struct bpf_insn *insn)
 	return 0;
 }
 
-/* Operands that an immediate makes wrong. */
-static int check_immediate(struct sl_log *log, const struct bpf_insn *insn)
-{
-	uint8_t class = BPF_CLASS(insn->code);
-
-	if ((class != BPF_ALU && class != BPF_ALU64) || BPF_SRC(insn->code) != BPF_K)
-		return 0;
-	switch (BPF_OP(insn->code)) {
-	case BPF_DIV:
-	case BPF_MOD:
-		if (insn->imm)
-			return 0;
-		sl_vlog(log, "div by zero\n");
-		return -EINVAL;
-	case BPF_LSH:
-	case BPF_RSH:
-	case BPF_ARSH:
-		if (insn->imm >= 0 && insn->imm < (class == BPF_ALU ? 32 : 64))
-			return 0;
-		sl_vlog(log, "invalid shift %d\n", insn->imm);
-		return -EINVAL;
-	}
-	return 0;
-}
-
 static int refuse_address_space_cast(struct sl_log *log, const struct bpf_insn *insn)
 {
 	if (insn->imm == 1 || insn->imm == 1 << 16)
@@ -294,7 +269,5 @@ int sl_insn_check(struct sl_log *log, const struct bpf_insn *insn)
 	}
 	if (BPF_CLASS(insn->code) == BPF_STX && BPF_MODE(insn->code) == BPF_ATOMIC)
 		err = check_atomic(log, insn);
-	if (!err)
-		err = check_registers(log, insn);
-	return err ? err : check_immediate(log, insn);
+	return err ? err : check_registers(log, insn);
 }

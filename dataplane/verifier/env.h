@@ -62,6 +62,7 @@ struct sl_call_meta {
 	struct sl_map *map;
 	uint32_t map_uid;
 	bool raw; /* the memory argument need not be initialised */
+	bool or_null; /* it may be NULL, whatever its size: the helper looks */
 	int raw_reg; /* stack memory that the helper fills: register, 0 for none */
 	int32_t raw_off; /* from the frame pointer */
 	uint32_t raw_size;
@@ -234,6 +235,8 @@ int sl_explore_function(struct sl_env *env, uint32_t func);
 /* maps.c */
 int sl_maps_resolve(void *env, uint32_t index);
 int sl_maps_check_ld_imm64(struct sl_env *env, const struct bpf_insn *insn);
+/* The map itself as memory: never, -EACCES. */
+int sl_map_refuse_access(struct sl_env *env, unsigned regno, int32_t off, enum sl_access access);
 bool sl_map_is_constant(const struct sl_map *map);
 int sl_map_read_constant(
 	const struct sl_map *map, uint32_t off, unsigned size, uint64_t *ret_value);

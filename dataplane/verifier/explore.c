@@ -116,15 +116,17 @@ int sl_explore_early_return(struct sl_env *env, bool zero, uint32_t *ret_next)
 	return err;
 }
 
+static bool is_packet_load(const struct bpf_insn *insn)
+{
+	return BPF_CLASS(insn->code) == BPF_LD &&
+	       (BPF_MODE(insn->code) == BPF_ABS || BPF_MODE(insn->code) == BPF_IND);
+}
+
 static int check_packet_load(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next)
 {
 	const struct sl_reg *r6 = sl_env_reg(env, BPF_REG_6);
 	int err;
 
-	if (!env->type->ld_abs) {
-		sl_say(env, "BPF_LD_[ABS|IND] instructions not allowed for this program type\n");
-		return -EINVAL;
-	}
 	err = sl_check_read(env, BPF_REG_6);
 	if (!err)
 		err = sl_explore_check_leaks(env, "BPF_LD_[ABS|IND]");
@@ -170,8 +172,14 @@ static int check_exit(struct sl_env *env, bool *ret_show)
 static int execute(struct sl_env *env, const struct bpf_insn *insn, bool *ret_show)
 {
 	uint32_t next = env->insn + 1;
-	int err = sl_insn_check(&env->log, insn);
+	int err;
 
+	/* Said before anything else that may be wrong with it. */
+	if (is_packet_load(insn) && !env->type->ld_abs) {
+		sl_say(env, "BPF_LD_[ABS|IND] instructions not allowed for this program type\n");
+		return -EINVAL;
+	}
+	err = sl_insn_check(&env->log, insn);
 	if (err)
 		return err;
 	switch (BPF_CLASS(insn->code)) {

@@ -153,3 +153,45 @@ int sl_map_read_constant(const struct sl_map *map, uint32_t off, unsigned size, 
 	*ret_value = value;
 	return 0;
 }
+
+/* What the kernel calls the memory of a map. */
+static const char *struct_name(uint32_t type)
+{
+	static const char *const names[] = {
+		[BPF_MAP_TYPE_HASH] = "bpf_htab",
+		[BPF_MAP_TYPE_ARRAY] = "bpf_array",
+		[BPF_MAP_TYPE_PROG_ARRAY] = "bpf_array",
+		[BPF_MAP_TYPE_PERF_EVENT_ARRAY] = "bpf_array",
+		[BPF_MAP_TYPE_PERCPU_HASH] = "bpf_htab",
+		[BPF_MAP_TYPE_PERCPU_ARRAY] = "bpf_array",
+		[BPF_MAP_TYPE_LRU_HASH] = "bpf_htab",
+		[BPF_MAP_TYPE_LRU_PERCPU_HASH] = "bpf_htab",
+		[BPF_MAP_TYPE_LPM_TRIE] = "lpm_trie",
+		[BPF_MAP_TYPE_ARRAY_OF_MAPS] = "bpf_array",
+		[BPF_MAP_TYPE_HASH_OF_MAPS] = "bpf_htab",
+		[BPF_MAP_TYPE_DEVMAP] = "bpf_dtab",
+		[BPF_MAP_TYPE_DEVMAP_HASH] = "bpf_dtab",
+		[BPF_MAP_TYPE_CPUMAP] = "bpf_cpu_map",
+		[BPF_MAP_TYPE_XSKMAP] = "xsk_map",
+		[BPF_MAP_TYPE_QUEUE] = "bpf_queue_stack",
+		[BPF_MAP_TYPE_STACK] = "bpf_queue_stack",
+		[BPF_MAP_TYPE_RINGBUF] = "bpf_ringbuf_map",
+		[BPF_MAP_TYPE_BLOOM_FILTER] = "bpf_bloom_filter",
+	};
+
+	return type < sl_array_size(names) && names[type] ? names[type] : "bpf_map";
+}
+
+int sl_map_refuse_access(struct sl_env *env, unsigned regno, int32_t off, enum sl_access access)
+{
+	const char *name = struct_name(sl_env_reg(env, regno)->map->desc.type);
+
+	if (off < 0)
+		sl_say(env, "R%u is %s invalid negative access: off=%d\n", regno, name, off);
+	else if (access == SL_WRITE)
+		sl_say(env, "only read from %s is supported\n", name);
+	else
+		/* A kernel's structures are not here to be read. */
+		sl_say(env, "R%u invalid mem access 'map_ptr'\n", regno);
+	return -EACCES;
+}

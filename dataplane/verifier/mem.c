@@ -217,6 +217,7 @@ static int check_alignment(
 		[SL_REG_SOCKET] = "sock ",
 	};
 	bool packet = sl_reg_is_packet(reg);
+	const char *name = "";
 	int64_t fixed = (int64_t)reg->off + off + (packet ? 2 : 0);
 
 	/* Spills are tracked by slot: stack accesses are aligned on every machine. */
@@ -224,7 +225,9 @@ static int check_alignment(
 	if (!strict || size == 1 ||
 		sl_tnum_is_aligned(sl_tnum_add(reg->var_off, sl_tnum_const(fixed)), size))
 		return 0;
-	return misaligned(env, reg, off, size, names[reg->type] ? names[reg->type] : "", packet);
+	if (names[reg->type] && !sl_reg_maybe_null(reg))
+		name = names[reg->type];
+	return misaligned(env, reg, off, size, name, packet);
 }
 
 static void load_map_value(struct sl_env *env, const struct sl_reg *pointer, int32_t off,
@@ -285,6 +288,9 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 		}
 		err = check_packet(env, regno, off, size, false);
 		break;
+	case SL_REG_CONST_MAP:
+		/* An atomic operation's reading names no register, and is not the end of it. */
+		return sl_map_refuse_access(env, regno, off, loads ? SL_READ : SL_WRITE);
 	default:
 		goto invalid;
 	}
@@ -324,7 +330,7 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
 
-	if (!sl_reg_maybe_null(reg)) {
+	if (!sl_reg_maybe_null(reg) || (meta && meta->or_null)) {
 		switch (reg->type) {
 		case SL_REG_PACKET:
 		case SL_REG_PACKET_META:
@@ -369,46 +375,56 @@ static int check_one_kind(struct sl_env *env, uint8_t type)
 	return 0;
 }
 
+/* No atomic operations on what another instruction than this one may stand for. */
+static int refuse_atomic(
+	struct sl_env *env, const struct sl_reg *pointer, const char *what, unsigned regno)
+{
+	if (pointer->type != SL_REG_CTX && !sl_reg_is_packet(pointer) &&
+		pointer->type != SL_REG_SOCKET)
+		return 0;
+	sl_say(env, "BPF_ATOMIC %s R%u %s is not allowed\n", what, regno,
+		sl_reg_type_name(pointer));
+	return -EACCES;
+}
+
+static int check_fetch(struct sl_env *env, const struct bpf_insn *insn, int load_reg, unsigned size)
+{
+	/*
+	 * The old value may not replace the address: what is written would be looked up where a
+	 * spilled pointer leads.
+	 */
+	if (load_reg == insn->dst_reg)
+		sl_mark_unknown(env, load_reg);
+	return sl_check_mem(env, insn->dst_reg, insn->off, size, SL_READ, load_reg, false, true);
+}
+
 static int check_atomic(struct sl_env *env, const struct bpf_insn *insn)
 {
-	const struct sl_reg *dst = sl_env_reg(env, insn->dst_reg);
 	unsigned size = size_of(insn->code);
-	int err;
+	struct sl_reg pointer;
+	int load_reg = -1, err;
 
 	if (insn->imm == SL_BPF_LOAD_ACQ) {
-		dst = sl_env_reg(env, insn->src_reg);
-		if (dst->type == SL_REG_CTX || sl_reg_is_packet(dst) ||
-			dst->type == SL_REG_SOCKET) {
-			sl_say(env, "BPF_ATOMIC loads from R%u %s is not allowed\n", insn->src_reg,
-				sl_reg_type_name(dst));
-			return -EACCES;
-		}
-		return sl_check_mem(
+		pointer = *sl_env_reg(env, insn->src_reg);
+		err = sl_check_mem(
 			env, insn->src_reg, insn->off, size, SL_READ, insn->dst_reg, false, true);
+		return err ? err : refuse_atomic(env, &pointer, "loads from", insn->src_reg);
 	}
-	if (dst->type == SL_REG_CTX || sl_reg_is_packet(dst) || dst->type == SL_REG_SOCKET) {
-		sl_say(env, "BPF_ATOMIC stores into R%u %s is not allowed\n", insn->dst_reg,
-			sl_reg_type_name(dst));
-		return -EACCES;
-	}
-	if (insn->imm == SL_BPF_STORE_REL)
-		return sl_check_mem(
+	pointer = *sl_env_reg(env, insn->dst_reg);
+	if (insn->imm == SL_BPF_STORE_REL) {
+		err = sl_check_mem(
 			env, insn->dst_reg, insn->off, size, SL_WRITE, insn->src_reg, false, true);
-	err = sl_check_mem(env, insn->dst_reg, insn->off, size, SL_READ, -1, false, true);
-	if (!err && (insn->imm & BPF_FETCH)) {
-		int load_reg = insn->imm == BPF_CMPXCHG ? BPF_REG_0 : insn->src_reg;
-
-		/*
-		 * The old value may not replace the address: what is written would be looked up
-		 * where a spilled pointer leads.
-		 */
-		err = sl_check_write(env, load_reg);
-		if (!err && load_reg == insn->dst_reg)
-			sl_mark_unknown(env, load_reg);
-		if (!err)
-			err = sl_check_mem(env, insn->dst_reg, insn->off, size, SL_READ, load_reg,
-				false, true);
+		return err ? err : refuse_atomic(env, &pointer, "stores into", insn->dst_reg);
 	}
+	err = refuse_atomic(env, &pointer, "stores into", insn->dst_reg);
+	if (!err && (insn->imm & BPF_FETCH)) {
+		load_reg = insn->imm == BPF_CMPXCHG ? BPF_REG_0 : insn->src_reg;
+		err = sl_check_write(env, load_reg);
+	}
+	if (!err)
+		err = sl_check_mem(env, insn->dst_reg, insn->off, size, SL_READ, -1, false, true);
+	if (!err && load_reg >= 0)
+		err = check_fetch(env, insn, load_reg, size);
 	if (err)
 		return err;
 	return sl_check_mem(env, insn->dst_reg, insn->off, size, SL_WRITE, -1, false, true);

@@ -258,3 +258,14 @@ TEST(segments, xdp_shrinks_from_the_last)
 	sl_packet_end(&packet.ctx);
 	EXPECT_EQ(packet.mbuf.pkt_len, 14);
 }
+
+/* The verifier lets a pointer that may be NULL through together with any size. */
+TEST(null_memory, is_nothing_whatever_its_size)
+{
+	test_packet_init(&packet, true, NULL, 64);
+	EXPECT_EQ(sl_bpf_csum_diff(&packet.ctx, 0, 8, 0, 8, 0x1234),
+		sl_bpf_csum_diff(&packet.ctx, 0, 0, 0, 0, 0x1234));
+	EXPECT_EQ(
+		sl_bpf_redirect_neigh(&packet.ctx, 1, 0, sizeof(struct bpf_redir_neigh), 0, 0), 2);
+	EXPECT_EQ(sl_bpf_trace_vprintk(&packet.ctx, (uint64_t)"%d", 3, 0, 8, 0), (uint64_t)-EINVAL);
+}

@@ -91,8 +91,8 @@ TEST(disasm, every_helper)
 }
 
 /* What exploration says of the instruction when it gets there. */
-static const char *const structural[] = { "reserved fields", " is invalid", "invalid shift",
-	"div by zero", "BPF_ATOMIC", "atomic operand size", "may_goto imm", "addr_space_cast" };
+static const char *const structural[] = { "reserved fields", " is invalid", "BPF_ATOMIC",
+	"atomic operand size", "may_goto imm", "addr_space_cast" };
 
 static void last_message(char *log, char *ret_line, size_t size)
 {
