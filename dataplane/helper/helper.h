@@ -71,6 +71,7 @@ enum sl_map_op {
 	SL_MAP_OP_LOOKUP,
 	SL_MAP_OP_UPDATE,
 	SL_MAP_OP_DELETE,
+	SL_MAP_OP_FOR_EACH,
 };
 
 struct sl_helper {

@@ -78,6 +78,20 @@ const struct sl_helper sl_helper_map_lookup_percpu_elem = {
 		     1ull << BPF_MAP_TYPE_LRU_PERCPU_HASH,
 };
 
+SL_HELPER_FN(for_each_map_elem)
+{
+	const struct sl_map *map = (const struct sl_map *)r1;
+
+	return sl_helper_ret(
+		map->ops->for_each(&map->desc, ctx, (sl_callback_fn)r2, (void *)r3, r4));
+}
+
+const struct sl_helper sl_helper_for_each_map_elem = {
+	SL_ROW(for_each_map_elem, ANY),
+	.args = { SL_ARG_MAP, SL_ARG_FUNC, SL_ARG_STACK_OR_NULL, SL_ARG_ANYTHING },
+	.map_op = SL_MAP_OP_FOR_EACH,
+};
+
 /*
  * The JIT makes it a jump. One that falls through leaves the packet as it was; after one of a
  * subprogram that does not, the verifier sees to it that the caller looks at the packet anew.

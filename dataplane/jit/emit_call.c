@@ -121,6 +121,10 @@ static bool emit_map_operation(struct sl_emitter *e, const struct sl_call_fact *
 	case SL_MAP_OP_DELETE:
 		symbol = map->ops->delete_symbol, address = map->ops->delete;
 		break;
+	case SL_MAP_OP_FOR_EACH:
+		symbol = map->ops->for_each_symbol, address = map->ops->for_each;
+		count = 5;
+		break;
 	default:
 		break;
 	}

@@ -16,6 +16,10 @@ struct sl_percpu_array_desc {
 
 SL_WORKER void *sl_array_lookup(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+SL_WORKER long sl_array_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx,
+	sl_callback_fn callback, void *callback_ctx, uint64_t flags);
+SL_WORKER long sl_percpu_array_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx,
+	sl_callback_fn callback, void *callback_ctx, uint64_t flags);
 SL_WORKER long sl_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
 	const void *key, const void *value, uint64_t flags);
 SL_WORKER long sl_array_delete(

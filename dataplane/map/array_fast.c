@@ -78,3 +78,37 @@ long sl_percpu_array_update(const struct sl_map_desc *desc, const struct sl_ctx 
 	sl_map_value_write(desc, percpu_value(desc, ctx, index), value, desc->value_size);
 	return 0;
 }
+
+/* The callback's key is a copy: it may not change where the walk stands. */
+static inline long for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx, bool percpu,
+	sl_callback_fn callback, void *callback_ctx, uint64_t flags)
+{
+	uint32_t index = 0;
+
+	if (sl_unlikely(flags))
+		return -EINVAL;
+	while (index < desc->max_entries) {
+		uint32_t key = index++;
+		void *value = percpu ? percpu_value(desc, ctx, key)
+				     : (uint8_t *)desc->data + (uint64_t)key * desc->value_stride;
+
+		if (callback(ctx, (uint64_t)desc->map, (uint64_t)&key, (uint64_t)value,
+			    (uint64_t)callback_ctx, 0))
+			break;
+	}
+	return index;
+}
+
+SL_FAST_INLINE
+long sl_array_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx, sl_callback_fn callback,
+	void *callback_ctx, uint64_t flags)
+{
+	return for_each(desc, ctx, false, callback, callback_ctx, flags);
+}
+
+SL_FAST_INLINE
+long sl_percpu_array_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx,
+	sl_callback_fn callback, void *callback_ctx, uint64_t flags)
+{
+	return for_each(desc, ctx, true, callback, callback_ctx, flags);
+}

@@ -283,6 +283,8 @@ const struct sl_map_ops sl_hash_ops = {
 	.new = hash_new,
 	.lookup = sl_hash_lookup,
 	.lookup_symbol = "sl_hash_lookup",
+	.for_each = sl_hash_for_each,
+	.for_each_symbol = "sl_hash_for_each",
 	HASH_OPS,
 };
 
@@ -291,5 +293,7 @@ const struct sl_map_ops sl_percpu_hash_ops = {
 	.new = percpu_hash_new,
 	.lookup = sl_percpu_hash_lookup,
 	.lookup_symbol = "sl_percpu_hash_lookup",
+	.for_each = sl_percpu_hash_for_each,
+	.for_each_symbol = "sl_percpu_hash_for_each",
 	HASH_OPS,
 };

@@ -31,6 +31,11 @@ SL_WORKER void *sl_hash_lookup(
 SL_WORKER void *sl_percpu_hash_lookup(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
 
+SL_WORKER long sl_hash_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx,
+	sl_callback_fn callback, void *callback_ctx, uint64_t flags);
+SL_WORKER long sl_percpu_hash_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx,
+	sl_callback_fn callback, void *callback_ctx, uint64_t flags);
+
 /* Native only: too large to be worth inlining. */
 SL_WORKER long sl_hash_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
 	const void *key, const void *value, uint64_t flags);

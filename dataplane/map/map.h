@@ -11,6 +11,10 @@ struct sl_btf_record;
 struct sl_ctx;
 struct sl_prog;
 
+/* A function of a program that is called from outside: R1 to R5, and the run's context. */
+typedef uint64_t (*sl_callback_fn)(
+	struct sl_ctx *ctx, uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uint64_t r5);
+
 enum sl_map_batch {
 	SL_MAP_BATCH_LOOKUP = 1 << 0,
 	SL_MAP_BATCH_LOOKUP_AND_DELETE = 1 << 1,
@@ -82,7 +86,13 @@ struct sl_map_ops {
 	long (*update)(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key,
 		const void *value, uint64_t flags);
 	long (*delete)(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
-	const char *lookup_symbol, *update_symbol, *delete_symbol;
+	/*
+	 * Calls back with the map, the key, the value and callback_ctx, until that returns something
+	 * else than 0; returns how often. NULL for a type that programs may not walk.
+	 */
+	long (*for_each)(const struct sl_map_desc *desc, struct sl_ctx *ctx,
+		sl_callback_fn callback, void *callback_ctx, uint64_t flags);
+	const char *lookup_symbol, *update_symbol, *delete_symbol, *for_each_symbol;
 	uint32_t desc_size; /* constant bytes from desc on; at least sizeof(struct sl_map_desc) */
 };
 

@@ -175,6 +175,14 @@ static int check_string(struct sl_env *env, unsigned regno, unsigned arg, struct
 	return -EINVAL;
 }
 
+static int check_func(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
+{
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+
+	meta->func = reg->func;
+	return sl_check_plain_pointer(env, reg, regno);
+}
+
 #define MEMORY_NAMES "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_"
 
 static const struct arg_rule rules[] = {
@@ -232,6 +240,7 @@ static const struct arg_rule rules[] = {
 	[SL_ARG_ALLOC_MEM] = { .types = TYPE(MEM),
 		.expected = "ringbuf_mem",
 		.check = check_release },
+	[SL_ARG_FUNC] = { .types = TYPE(FUNC), .expected = "func", .check = check_func },
 	[SL_ARG_STACK] = { .types = TYPE(STACK), .expected = "fp" },
 	[SL_ARG_STACK_OR_NULL] = { .types = TYPE(STACK), .expected = "fp", .or_null = true },
 	[SL_ARG_SOCKET] = { .types = TYPE(SOCKET), .expected = "sock", .check = check_release },

@@ -229,6 +229,9 @@ static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn, ui
 		if (err)
 			return err;
 	}
+	err = sl_callback_call(env, &meta);
+	if (err)
+		return err;
 	clear_caller_saved(env, sl_env_frame(env));
 	err = set_result(env, helper, &meta);
 	if (!err)

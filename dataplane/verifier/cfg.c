@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "callback.h"
 #include "helper.h"
 #include "log.h"
 #include "prog.h"
@@ -208,20 +209,13 @@ static void mark_call(struct sl_cfg *cfg, uint32_t index)
 	}
 	if (!sl_insn_is_helper_call(insn))
 		return;
-	switch (insn->imm) {
-	case BPF_FUNC_timer_set_callback:
+	if (insn->imm == BPF_FUNC_timer_set_callback)
 		mark(cfg, index, SL_CFG_PRUNE_POINT);
-		break;
-	case BPF_FUNC_for_each_map_elem:
-	case BPF_FUNC_find_vma:
-	case BPF_FUNC_loop:
-	case BPF_FUNC_user_ringbuf_drain:
-		/* The callback is followed until its states repeat, so they are kept here. */
+	/* The callback is followed until its states repeat, so they are kept here. */
+	if (sl_helper_calls_back((uint32_t)insn->imm))
 		mark(cfg, index,
 			SL_CFG_CALLS_CALLBACK | SL_CFG_CHECKPOINT | SL_CFG_PRUNE_POINT |
 				SL_CFG_JUMP_POINT);
-		break;
-	}
 	helper = sl_helper_by_id((uint32_t)insn->imm);
 	if (!helper)
 		return;

@@ -45,7 +45,8 @@ struct sl_cfg_insn {
 	uint16_t live_in; /* bit n: the value of Rn before this instruction may be read */
 	uint8_t flags; /* enum sl_cfg_flags */
 	uint16_t func; /* index into funcs */
-	uint32_t scc; /* instructions of one loop nest share a number; 0: not in a loop */
+	/* Instructions of one loop nest share a number; a helper that calls back has its own. 0: none. */
+	uint32_t scc;
 };
 
 struct sl_cfg_func {
@@ -66,6 +67,7 @@ struct sl_cfg {
 	uint32_t *postorder; /* instructions, function after function, successors first */
 	uint32_t postorder_count;
 	uint32_t scc_count; /* scc numbers are 1 .. scc_count */
+	uint32_t jump_scc_count; /* those of loops made of jumps come first: they are in the log */
 };
 
 SL_CONTROL int sl_cfg_new(const struct sl_prog *prog, struct sl_cfg **ret_cfg);

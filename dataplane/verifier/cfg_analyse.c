@@ -190,7 +190,7 @@ static bool is_loop(const struct sl_cfg *cfg, const struct scc_search *search, u
 	for (unsigned i = 0; i < n; i++)
 		if (next[i] == index)
 			return true;
-	return cfg->insns[index].flags & SL_CFG_CALLS_CALLBACK;
+	return false;
 }
 
 static void close_component(struct sl_cfg *cfg, struct scc_search *search, uint32_t index)
@@ -251,6 +251,11 @@ static int find_loops(struct sl_cfg *cfg)
 		if (!search.order[i] && !(cfg->insns[i].flags & SL_CFG_SECOND_HALF))
 			search_from(cfg, &search, i);
 	free(memory);
+	cfg->jump_scc_count = cfg->scc_count;
+	/* The callback leads back to the call. */
+	for (uint32_t i = 0; i < count; i++)
+		if (!cfg->insns[i].scc && (cfg->insns[i].flags & SL_CFG_CALLS_CALLBACK))
+			cfg->insns[i].scc = ++cfg->scc_count;
 	return 0;
 }
 
@@ -296,7 +301,7 @@ static void log_live_registers(const struct sl_cfg *cfg, struct sl_log *log)
 		for (unsigned reg = 0; reg < 10; reg++)
 			if (insn->live_in & bit(reg))
 				live[reg] = (char)('0' + reg);
-		if (insn->scc)
+		if (insn->scc && insn->scc <= cfg->jump_scc_count)
 			sl_vlog(log, "%3u ", insn->scc);
 		else
 			sl_vlog(log, "    ");

@@ -38,7 +38,7 @@ struct sl_pending {
 
 /* A state kept at a prune point. */
 struct sl_kept {
-	struct sl_kept *next;
+	struct sl_kept *next, **link; /* link: evicted ones only, what points here */
 	struct sl_state *state;
 	uint32_t hits, misses;
 	bool cleaned;
@@ -70,6 +70,7 @@ struct sl_call_meta {
 	uint64_t alloc_size;
 	uint32_t ref_id;
 	int release_reg;
+	uint32_t func; /* the callback's number */
 	uint32_t exact_args; /* bit n: the scalar in R(n+1) is precise */
 	const struct sl_helper *helper;
 };
@@ -91,12 +92,15 @@ struct sl_env {
 	struct sl_pending *pending;
 	uint32_t pending_count;
 	struct sl_kept **kept; /* lists, by instruction and call site */
+	struct sl_kept *evicted; /* what paths that go on still need of those given up */
+	struct sl_loop_visit **loops; /* by number of the loop: loops.c */
 	uint8_t *pointer_kinds; /* by instruction: register type + 1 of the address, 0 unseen */
 	int jump_entry; /* history entry of this instruction in cur, -1 none */
 
 	uint32_t next_id, next_instance;
 	uint32_t processed, jumps_processed, prev_processed, prev_jumps_processed;
 	uint32_t states_per_insn, total_states, kept_count, peak_states;
+	uint32_t evicted_count, backedge_count;
 	uint32_t stack_bytes[SL_CFG_MAX_FUNCS + 1]; /* deepest access of each function */
 	bool uninit_read[SL_CFG_MAX_FUNCS + 1];
 	bool strict_alignment;
@@ -205,7 +209,6 @@ int sl_stack_helper(struct sl_env *env, unsigned regno, int32_t off, uint32_t si
 /* A helper writes `size` bytes at off: whatever was there is data now. */
 void sl_stack_clobber(struct sl_env *env, struct sl_frame *frame, uint32_t frame_number,
 	int32_t off, uint32_t size);
-void sl_stack_mark_read(struct sl_env *env, uint32_t frame, uint32_t slot);
 /* The value of a map key on the stack if it is one known number, else -1. */
 int sl_stack_const_key(
 	struct sl_env *env, const struct sl_reg *key, uint32_t key_size, int64_t *ret_value);
@@ -248,13 +251,21 @@ int sl_prune_visit(struct sl_env *env);
 void sl_prune_clear(struct sl_env *env);
 void sl_prune_free(struct sl_env *env);
 /* The path that ended in `state` is done: count down its ancestors. */
-void sl_prune_path_done(struct sl_env *env, struct sl_state *state);
+int sl_prune_path_done(struct sl_env *env, struct sl_state *state);
+/* Counts what is held for the statistics. */
+void sl_prune_count(struct sl_env *env);
+/* The kept state at `insn` that the current path passed last, `below` this depth; NULL for none. */
+const struct sl_state *sl_prune_previous(const struct sl_env *env, uint32_t insn, uint32_t below);
 
 /* equal.c */
-enum sl_compare { SL_COMPARE_COVERS, SL_COMPARE_EXACT };
+/* WITHIN: like COVERS, but all scalars count as precise and everything as read. */
+enum sl_compare { SL_COMPARE_COVERS, SL_COMPARE_WITHIN, SL_COMPARE_EXACT };
 bool sl_states_equal(struct sl_env *env, const struct sl_state *old_state,
 	const struct sl_state *state, enum sl_compare how);
 
+/* The same value, ids mapped as in the comparison of states that was begun last. */
+void sl_compare_begin(struct sl_env *env);
+bool sl_regs_same(struct sl_env *env, const struct sl_reg *a, const struct sl_reg *b);
 /* Everything but precision, ids by number. */
 bool sl_regs_identical(const struct sl_reg *a, const struct sl_reg *b);
 
@@ -264,8 +275,36 @@ int sl_jump_push(struct sl_env *env, uint8_t flags, uint32_t frame, uint32_t slo
 /* This register's value decided something: pruning must respect it in all ancestors. */
 int sl_mark_precise(struct sl_env *env, unsigned regno);
 int sl_mark_precise_slot(struct sl_env *env, uint32_t frame, uint32_t slot);
-/* What `old_state` needed precise, the current path needs too. */
-int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state);
+/* What `old_state` needed precise, `state` and the way to it need too. */
+int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state,
+	struct sl_state *state, bool *ret_changed);
+/* All scalars on the way to `state` are precise. */
+void sl_precision_give_up(struct sl_state *state);
+
+/* loops.c */
+int sl_loops_new(struct sl_env *env);
+void sl_loops_free(struct sl_env *env);
+/* Forgets all visits. */
+void sl_loops_clear(struct sl_env *env);
+/* `state` has just been kept: in a loop, it may be where the path came into it. */
+int sl_loops_enter(struct sl_env *env, const struct sl_state *state);
+/* All paths from `state` are explored; if the loop was entered there, its marks become final. */
+int sl_loops_leave(struct sl_env *env, const struct sl_state *state);
+/* The current state was found to be within `old_state`, further up on its own way. */
+int sl_loops_close(struct sl_env *env, const struct sl_state *old_state);
+/* Marks in `state` may still be missing: paths of its loop are not at their end. */
+bool sl_loops_open(const struct sl_env *env, const struct sl_state *state);
+/* Forgets scalars of `state` that differ from the round before, if nothing relied on them. */
+void sl_loops_widen(struct sl_env *env, const struct sl_state *before, struct sl_state *state);
+/* Goes on behind the loop; one more round of it is explored later. */
+int sl_check_may_goto(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next);
+
+/* callback.c */
+/* The helper that is called here calls a function of the program: explores that as well. */
+int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta);
+/* The end of a callback: the helper may call it again. */
+int sl_callback_return(struct sl_env *env, const struct sl_frame *callee);
+int sl_callback_check_address(struct sl_env *env, uint32_t func);
 
 /* depth.c */
 int sl_check_stack_depth(struct sl_env *env);

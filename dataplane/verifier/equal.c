@@ -60,6 +60,17 @@ static bool same_reg(struct sl_env *env, const struct sl_reg *old_reg, const str
 	       same_id(env, old_reg->id, reg->id) && same_id(env, old_reg->ref_id, reg->ref_id);
 }
 
+void sl_compare_begin(struct sl_env *env)
+{
+	env->id_pair_count = 0;
+	env->temporary_id = env->next_id;
+}
+
+bool sl_regs_same(struct sl_env *env, const struct sl_reg *a, const struct sl_reg *b)
+{
+	return same_reg(env, a, b);
+}
+
 bool sl_regs_identical(const struct sl_reg *a, const struct sl_reg *b)
 {
 	return same_head(a, b) && same_bounds(a, b) && a->id == b->id && a->ref_id == b->ref_id;
@@ -70,10 +81,10 @@ static bool within(const struct sl_reg *old_reg, const struct sl_reg *reg)
 	return sl_reg_range_within(old_reg, reg) && sl_tnum_in(old_reg->var_off, reg->var_off);
 }
 
-static bool covers_scalar(
-	struct sl_env *env, const struct sl_reg *old_reg, const struct sl_reg *reg)
+static bool covers_scalar(struct sl_env *env, const struct sl_reg *old_reg,
+	const struct sl_reg *reg, enum sl_compare how)
 {
-	if (!old_reg->precise)
+	if (!old_reg->precise && how == SL_COMPARE_COVERS)
 		return true;
 	if (old_reg->id && ((old_reg->id ^ reg->id) & SL_ID_ADD_CONST))
 		return false;
@@ -88,13 +99,14 @@ static bool covers_reg(struct sl_env *env, const struct sl_reg *old_reg, const s
 {
 	if (how == SL_COMPARE_EXACT)
 		return same_reg(env, old_reg, reg);
-	if (old_reg->type == SL_REG_NOT_INIT)
+	if (old_reg->type == SL_REG_NOT_INIT &&
+		(how == SL_COMPARE_COVERS || reg->type == SL_REG_NOT_INIT))
 		return true;
 	if (old_reg->type != reg->type || old_reg->flags != reg->flags)
 		return false;
 	switch (old_reg->type) {
 	case SL_REG_SCALAR:
-		return covers_scalar(env, old_reg, reg);
+		return covers_scalar(env, old_reg, reg, how);
 	case SL_REG_MAP_KEY:
 	case SL_REG_MAP_VALUE:
 	case SL_REG_MEM:
@@ -207,8 +219,7 @@ bool sl_states_equal(struct sl_env *env, const struct sl_state *old_state,
 {
 	if (old_state->cur_frame != state->cur_frame)
 		return false;
-	env->id_pair_count = 0;
-	env->temporary_id = env->next_id;
+	sl_compare_begin(env);
 	if (!covers_refs(env, old_state, state))
 		return false;
 	for (uint32_t f = 0; f <= state->cur_frame; f++) {
@@ -217,7 +228,8 @@ bool sl_states_equal(struct sl_env *env, const struct sl_state *old_state,
 			f == state->cur_frame ? state->insn : state->frames[f + 1]->callsite;
 		uint16_t live = env->cfg->insns[insn].live_in;
 
-		if (old_frame->callsite != frame->callsite || old_frame->func != frame->func)
+		if (old_frame->callsite != frame->callsite || old_frame->func != frame->func ||
+			old_frame->callback_depth > frame->callback_depth)
 			return false;
 		for (unsigned i = 0; i < MAX_BPF_REG; i++)
 			if ((live & 1u << i) &&
@@ -226,7 +238,7 @@ bool sl_states_equal(struct sl_env *env, const struct sl_state *old_state,
 		if (!covers_stack(env, old_frame, frame, how))
 			return false;
 	}
-	if (how == SL_COMPARE_COVERS)
+	if (how != SL_COMPARE_EXACT)
 		note_uninit(env, old_state, state);
 	return true;
 }

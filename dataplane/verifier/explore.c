@@ -74,15 +74,25 @@ int sl_explore_check_leaks(struct sl_env *env, const char *what)
 int sl_explore_return(struct sl_env *env)
 {
 	struct sl_frame *callee = sl_env_frame(env), *caller;
+	const struct sl_state *before;
 	const struct sl_reg *r0 = &callee->regs[BPF_REG_0];
+	bool again;
+	int err;
 
 	if (r0->type == SL_REG_STACK) {
 		sl_say(env, "cannot return stack pointer to the caller\n");
 		return -EINVAL;
 	}
 	caller = env->cur->frames[env->cur->cur_frame - 1];
-	caller->regs[BPF_REG_0] = *r0;
-	env->insn = callee->callsite + 1;
+	again = callee->in_callback;
+	if (again) {
+		err = sl_callback_return(env, callee);
+		if (err)
+			return err;
+	} else {
+		caller->regs[BPF_REG_0] = *r0;
+	}
+	env->insn = again ? callee->callsite : callee->callsite + 1;
 	if (env->log_level) {
 		sl_say(env, "returning from callee:\n");
 		sl_print_state(env, env->cur, env->cur->cur_frame, true);
@@ -90,6 +100,9 @@ int sl_explore_return(struct sl_env *env)
 		sl_print_state(env, env->cur, env->cur->cur_frame - 1, true);
 	}
 	sl_state_leave(env->cur);
+	before = again ? sl_prune_previous(env, env->insn, env->cur->depth) : NULL;
+	if (before)
+		sl_loops_widen(env, before, env->cur);
 	return 0;
 }
 
@@ -204,11 +217,9 @@ static int execute(struct sl_env *env, const struct bpf_insn *insn, bool *ret_sh
 		env->jumps_processed++;
 		if (BPF_OP(insn->code) == BPF_EXIT)
 			return check_exit(env, ret_show);
-		if (sl_insn_is_may_goto(insn)) {
-			sl_say(env, "may_goto is not supported\n");
-			return -EINVAL;
-		}
-		if (BPF_OP(insn->code) == BPF_CALL)
+		if (sl_insn_is_may_goto(insn))
+			err = sl_check_may_goto(env, insn, &next);
+		else if (BPF_OP(insn->code) == BPF_CALL)
 			err = sl_check_call(env, insn, &next);
 		else if (BPF_OP(insn->code) == BPF_JA)
 			next += BPF_CLASS(insn->code) == BPF_JMP32 ? insn->imm : insn->off;
@@ -297,7 +308,9 @@ int sl_explore(struct sl_env *env)
 		if (!err)
 			continue;
 		sl_print_touch_all(env);
-		sl_prune_path_done(env, env->cur);
+		err = sl_prune_path_done(env, env->cur);
+		if (err)
+			return err;
 		if (!pop(env))
 			return 0;
 		show = true;

@@ -112,6 +112,9 @@ int sl_maps_check_ld_imm64(struct sl_env *env, const struct bpf_insn *insn)
 		func = sl_cfg_func_at(env->cfg, env->insn + insn->imm + 1);
 		if (func < 0)
 			return -EINVAL;
+		err = sl_callback_check_address(env, (uint32_t)func);
+		if (err)
+			return err;
 		sl_reg_set_pointer(dst, SL_REG_FUNC);
 		dst->func = (uint32_t)func;
 		fact->imm = (uint64_t)func;

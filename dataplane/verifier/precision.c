@@ -184,6 +184,15 @@ static int back_into_caller(struct sl_backtrack *back)
 	return 0;
 }
 
+/* Out of a callback through the helper that called it and set its arguments. */
+static int back_into_helper(struct sl_backtrack *back)
+{
+	if ((back->regs[back->frame] & ~ARG_REGS) || back->slots[back->frame])
+		return -ENOTSUP;
+	back->regs[back->frame] = 0;
+	return leave_function(back);
+}
+
 /* Into a function through its end: its R0 is the caller's. */
 static int back_into_callee(struct sl_backtrack *back, bool r0_matters)
 {
@@ -207,8 +216,14 @@ static int back_jump(struct sl_env *env, const struct bpf_insn *insn, uint32_t i
 	uint8_t op = BPF_OP(insn->code);
 	uint32_t both = 1u << insn->dst_reg | 1u << insn->src_reg;
 
-	if (op == BPF_EXIT)
+	if (op == BPF_EXIT) {
+		/* A callback's end is followed by its helper, a function's by what is behind. */
+		if (next >= 0 && env->cfg->insns[next].flags & SL_CFG_CALLS_CALLBACK) {
+			*regs &= ~ARG_REGS;
+			return back_into_callee(back, false);
+		}
 		return back_into_callee(back, true);
+	}
 	if (op == BPF_CALL) {
 		if (sl_insn_is_local_call(insn)) {
 			/* A function that is verified apart leaves no trace in the history. */
@@ -218,12 +233,15 @@ static int back_jump(struct sl_env *env, const struct bpf_insn *insn, uint32_t i
 			}
 			return back_into_caller(back);
 		}
-		if (next != (int64_t)index + 1)
+		if (next != (int64_t)index + 1) {
+			if (env->cfg->insns[index].flags & SL_CFG_CALLS_CALLBACK)
+				return back_into_helper(back);
 			return back_into_callee(back, false);
+		}
 		*regs &= ~1u;
 		return *regs & ARG_REGS ? -ENOTSUP : 0;
 	}
-	if (op == BPF_JA || BPF_SRC(insn->code) != BPF_X || !(*regs & both))
+	if (op == BPF_JA || op == SL_BPF_JCOND || BPF_SRC(insn->code) != BPF_X || !(*regs & both))
 		return 0;
 	if (!jump || !(jump->flags & SL_JUMP_SRC_STACK))
 		*regs |= 1u << insn->src_reg;
@@ -274,25 +292,28 @@ static int step_insn(struct sl_env *env, uint32_t index, int64_t next, const str
 	return err;
 }
 
-static void all_precise(struct sl_env *env)
+static bool all_precise(struct sl_state *state)
 {
-	for (struct sl_state *state = env->cur->parent; state; state = state->parent)
+	bool changed = false;
+
+	for (state = state->parent; state; state = state->parent)
 		sl_state_for_each_reg(state, reg, {
-			if (reg->type == SL_REG_SCALAR)
-				reg->precise = true;
+			if (reg->type == SL_REG_SCALAR && !reg->precise)
+				reg->precise = changed = true;
 		});
-	memset(&env->back, 0, sizeof(env->back));
+	return changed;
 }
 
-static void mark_reg(struct sl_reg *reg, bool *ret_known)
+static void mark_reg(struct sl_reg *reg, bool *ret_known, bool *changed)
 {
 	*ret_known = reg->type != SL_REG_SCALAR || reg->precise;
-	if (reg->type == SL_REG_SCALAR)
-		reg->precise = true;
+	if (*ret_known)
+		return;
+	reg->precise = *changed = true;
 }
 
 /* Marks in a kept state what is wanted; what is marked already needs no further walk. */
-static void mark_state(struct sl_backtrack *back, struct sl_state *state)
+static void mark_state(struct sl_backtrack *back, struct sl_state *state, bool *changed)
 {
 	bool known;
 
@@ -302,7 +323,7 @@ static void mark_state(struct sl_backtrack *back, struct sl_state *state)
 		for (uint32_t todo = back->regs[f]; todo; todo &= todo - 1) {
 			unsigned i = (unsigned)__builtin_ctz(todo);
 
-			mark_reg(&frame->regs[i], &known);
+			mark_reg(&frame->regs[i], &known, changed);
 			if (known)
 				back->regs[f] &= ~(1u << i);
 		}
@@ -311,7 +332,7 @@ static void mark_state(struct sl_backtrack *back, struct sl_state *state)
 
 			known = true;
 			if (i < frame->slot_count && sl_slot_is_scalar_spill(&frame->slots[i]))
-				mark_reg(&frame->slots[i].reg, &known);
+				mark_reg(&frame->slots[i].reg, &known, changed);
 			if (known)
 				back->slots[f] &= ~(1ULL << i);
 		}
@@ -338,10 +359,10 @@ static int walk_state(
 	return 0;
 }
 
-/* env->back holds what is wanted before the current instruction. */
-static int walk(struct sl_env *env)
+/* env->back holds what is wanted in `start`, before its instruction. */
+static int walk(struct sl_env *env, struct sl_state *start, bool *changed)
 {
-	struct sl_state *state = env->cur;
+	struct sl_state *state = start;
 	uint32_t from = state->insn;
 	int64_t next = -1;
 	bool skip = true;
@@ -350,7 +371,7 @@ static int walk(struct sl_env *env)
 	while (!is_empty(&env->back)) {
 		err = walk_state(env, state, from, &next, skip);
 		if (err == -ENOTSUP || err == -EFAULT) {
-			all_precise(env);
+			*changed |= all_precise(start);
 			return 0;
 		}
 		skip = false;
@@ -358,10 +379,10 @@ static int walk(struct sl_env *env)
 			return 0;
 		state = state->parent;
 		if (!state) {
-			all_precise(env);
+			*changed |= all_precise(start);
 			return 0;
 		}
-		mark_state(&env->back, state);
+		mark_state(&env->back, state, changed);
 		from = state->last_insn;
 		/* Before the first instruction there is nothing that a value could come from. */
 		if (from == SL_NO_INSN)
@@ -372,26 +393,36 @@ static int walk(struct sl_env *env)
 
 int sl_mark_precise(struct sl_env *env, unsigned regno)
 {
+	bool changed = false;
+
 	if (sl_env_reg(env, regno)->type != SL_REG_SCALAR)
 		return 0;
 	memset(&env->back, 0, sizeof(env->back));
 	env->back.frame = env->cur->cur_frame;
 	env->back.regs[env->back.frame] = 1u << regno;
-	return walk(env);
+	return walk(env, env->cur, &changed);
 }
 
 int sl_mark_precise_slot(struct sl_env *env, uint32_t frame, uint32_t slot)
 {
+	bool changed = false;
+
 	memset(&env->back, 0, sizeof(env->back));
 	env->back.frame = env->cur->cur_frame;
 	env->back.slots[frame] = 1ULL << slot;
-	return walk(env);
+	return walk(env, env->cur, &changed);
 }
 
-int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state)
+void sl_precision_give_up(struct sl_state *state)
+{
+	all_precise(state);
+}
+
+int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state,
+	struct sl_state *state, bool *ret_changed)
 {
 	memset(&env->back, 0, sizeof(env->back));
-	env->back.frame = env->cur->cur_frame;
+	env->back.frame = state->cur_frame;
 	for (uint32_t f = 0; f <= old_state->cur_frame; f++) {
 		const struct sl_frame *frame = old_state->frames[f];
 
@@ -403,5 +434,5 @@ int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state)
 				frame->slots[i].reg.precise)
 				env->back.slots[f] |= 1ULL << i;
 	}
-	return walk(env);
+	return walk(env, state, ret_changed);
 }

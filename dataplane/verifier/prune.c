@@ -21,11 +21,11 @@
 /* Longest history between two kept states. */
 #define MAX_JUMPS 40
 
-static struct sl_kept **list_of(struct sl_env *env)
+static struct sl_kept **list_of(const struct sl_env *env, uint32_t insn)
 {
 	uint32_t callsite = sl_env_frame(env)->callsite;
 
-	return &env->kept[(env->insn ^ callsite) % env->prog->insn_count];
+	return &env->kept[(insn ^ callsite) % env->prog->insn_count];
 }
 
 static void clean_frame(struct sl_frame *frame, uint16_t live)
@@ -71,30 +71,58 @@ static void clean(struct sl_env *env, struct sl_kept *kept)
 	state->jump_count = state->jump_capacity = 0;
 }
 
-void sl_prune_path_done(struct sl_env *env, struct sl_state *state)
+static void drop_evicted(struct sl_env *env, struct sl_kept *kept)
 {
-	(void)env;
-	for (;;) {
-		struct sl_state *parent = state->parent;
-		bool free_it = state != env->cur && state->evicted;
+	*kept->link = kept->next;
+	if (kept->next)
+		kept->next->link = kept->link;
+	env->evicted_count--;
+	sl_state_free(kept->state);
+	free(kept);
+}
+
+/* In an open loop the marks still travel through the state. */
+static void drop_if_unused(struct sl_env *env, struct sl_state *state)
+{
+	if (state->evicted && !state->branches && !sl_loops_open(env, state))
+		drop_evicted(env, state->evicted);
+}
+
+int sl_prune_path_done(struct sl_env *env, struct sl_state *state)
+{
+	struct sl_state *below = NULL;
+
+	while (state) {
+		int err;
 
 		if (--state->branches)
-			return;
-		if (free_it)
-			sl_state_free(state);
-		if (!parent)
-			return;
-		state = parent;
+			break;
+		err = sl_loops_leave(env, state);
+		if (err)
+			return err;
+		if (below)
+			drop_if_unused(env, below);
+		below = state == env->cur ? NULL : state;
+		state = state->parent;
+	}
+	if (below)
+		drop_if_unused(env, below);
+	return 0;
+}
+
+static void free_list(struct sl_kept **list)
+{
+	while (*list) {
+		struct sl_kept *kept = *list;
+
+		*list = kept->next;
+		sl_state_free(kept->state);
+		free(kept);
 	}
 }
 
 void sl_prune_clear(struct sl_env *env)
 {
-	/* Evicted states are reached only through the paths that still need them. */
-	for (struct sl_pending *p = env->pending; p; p = p->next)
-		sl_prune_path_done(env, p->state);
-	if (env->cur)
-		sl_prune_path_done(env, env->cur);
 	sl_state_free(env->cur);
 	env->cur = NULL;
 	while (env->pending) {
@@ -104,26 +132,51 @@ void sl_prune_clear(struct sl_env *env)
 		sl_state_free(p->state);
 		free(p);
 	}
+	sl_loops_clear(env);
+	free_list(&env->evicted);
 	if (!env->kept)
 		return;
-	for (uint32_t i = 0; i < env->prog->insn_count; i++) {
-		while (env->kept[i]) {
-			struct sl_kept *kept = env->kept[i];
-
-			env->kept[i] = kept->next;
-			sl_state_free(kept->state);
-			free(kept);
-		}
-	}
+	for (uint32_t i = 0; i < env->prog->insn_count; i++)
+		free_list(&env->kept[i]);
 	env->pending_count = 0;
 	env->kept_count = 0;
+	env->evicted_count = 0;
 }
 
 void sl_prune_free(struct sl_env *env)
 {
 	sl_prune_clear(env);
+	sl_loops_free(env);
 	free(env->kept);
 	env->kept = NULL;
+}
+
+void sl_prune_count(struct sl_env *env)
+{
+	env->peak_states = sl_max(
+		env->peak_states, env->kept_count + env->evicted_count + env->backedge_count);
+}
+
+static bool same_callsites(const struct sl_state *a, const struct sl_state *b)
+{
+	if (a->cur_frame != b->cur_frame)
+		return false;
+	for (uint32_t f = 0; f <= a->cur_frame; f++)
+		if (a->frames[f]->callsite != b->frames[f]->callsite)
+			return false;
+	return true;
+}
+
+const struct sl_state *sl_prune_previous(const struct sl_env *env, uint32_t insn, uint32_t below)
+{
+	for (const struct sl_kept *kept = *list_of(env, insn); kept; kept = kept->next) {
+		const struct sl_state *state = kept->state;
+
+		if (state->insn == insn && state->branches && same_callsites(state, env->cur) &&
+			state->depth < below)
+			return state;
+	}
+	return NULL;
 }
 
 /* Slots that the covering state's paths read, this path reads as well. */
@@ -135,7 +188,7 @@ static void propagate_reads(struct sl_env *env, const struct sl_state *old_state
 
 		for (uint32_t i = 0; i < count; i++)
 			if (frame->slots[i].read)
-				sl_stack_mark_read(env, f, i);
+				sl_state_mark_read(env->cur, f, i);
 	}
 }
 
@@ -165,8 +218,9 @@ static int refuse_loop(struct sl_env *env, const struct sl_state *old_state)
 	return -EINVAL;
 }
 
-static int hit(struct sl_env *env, struct sl_kept *kept)
+static int hit(struct sl_env *env, struct sl_kept *kept, bool loop)
 {
+	bool changed;
 	int err = 0;
 
 	kept->hits++;
@@ -174,7 +228,9 @@ static int hit(struct sl_env *env, struct sl_kept *kept)
 	if (env->cfg->insns[env->insn].flags & SL_CFG_JUMP_POINT)
 		err = sl_jump_push(env, 0, 0, 0, NULL, 0);
 	if (!err)
-		err = sl_precision_propagate(env, kept->state);
+		err = sl_precision_propagate(env, kept->state, env->cur, &changed);
+	if (!err && loop)
+		err = sl_loops_close(env, kept->state);
 	return err ? err : 1;
 }
 
@@ -184,17 +240,21 @@ static void evict(struct sl_env *env, struct sl_kept **link)
 
 	*link = kept->next;
 	env->kept_count--;
-	if (kept->state->branches)
-		kept->state->evicted = true;
-	else
-		sl_state_free(kept->state);
-	free(kept);
+	kept->next = env->evicted;
+	if (kept->next)
+		kept->next->link = &kept->next;
+	kept->link = &env->evicted;
+	env->evicted = kept;
+	env->evicted_count++;
+	kept->state->evicted = kept;
+	drop_if_unused(env, kept->state);
 }
 
 static int keep(struct sl_env *env, struct sl_kept **list)
 {
 	struct sl_kept *kept = calloc(1, sizeof(*kept));
 	struct sl_state *state = env->cur;
+	int err;
 
 	if (!kept)
 		return -ENOMEM;
@@ -217,7 +277,9 @@ static int keep(struct sl_env *env, struct sl_kept **list)
 			kept->state->frames[f]->slots[i].read = false;
 			state->frames[f]->slots[i].written = false;
 		}
+	err = sl_loops_enter(env, kept->state);
 	state->parent = kept->state;
+	state->depth++;
 	state->first_insn = env->insn;
 	state->branches = 1;
 	kept->state->branches = 1;
@@ -225,10 +287,33 @@ static int keep(struct sl_env *env, struct sl_kept **list)
 	*list = kept;
 	env->total_states++;
 	env->kept_count++;
-	env->peak_states = sl_max(env->peak_states, env->kept_count);
+	sl_prune_count(env);
 	env->prev_jumps_processed = env->jumps_processed;
 	env->prev_processed = env->processed;
-	return 0;
+	return err;
+}
+
+/* One more round of a loop that need not be unrolled: it adds nothing to an earlier one. */
+static bool converges(struct sl_env *env, const struct sl_state *old_state)
+{
+	uint8_t flags = env->cfg->insns[env->insn].flags;
+
+	if (sl_insn_is_may_goto(&env->prog->insns[env->insn])) {
+		if (old_state->may_gotos == env->cur->may_gotos)
+			return false;
+	} else if (!(flags & SL_CFG_CALLS_CALLBACK)) {
+		return false;
+	}
+	return sl_states_equal(env, old_state, env->cur, SL_COMPARE_WITHIN);
+}
+
+static bool is_endless(struct sl_env *env, const struct sl_state *old_state)
+{
+	return !(env->cfg->insns[env->insn].flags & SL_CFG_CALLS_CALLBACK) &&
+	       maybe_looping(old_state, env->cur) &&
+	       sl_states_equal(env, old_state, env->cur, SL_COMPARE_EXACT) &&
+	       old_state->may_gotos == env->cur->may_gotos &&
+	       old_state->callback_rounds == env->cur->callback_rounds;
 }
 
 int sl_prune_visit(struct sl_env *env)
@@ -238,7 +323,7 @@ int sl_prune_visit(struct sl_env *env)
 	uint32_t jumps = env->jumps_processed - env->prev_jumps_processed;
 	uint32_t insns = env->processed - env->prev_processed;
 	bool add = force || (jumps >= 2 && insns >= 8);
-	struct sl_kept **list = list_of(env), **link = list;
+	struct sl_kept **list = list_of(env, env->insn), **link = list;
 	uint32_t count = 0;
 
 	while (*link) {
@@ -252,16 +337,21 @@ int sl_prune_visit(struct sl_env *env)
 			continue;
 		}
 		if (old_state->branches) {
-			if (maybe_looping(old_state, env->cur) &&
-				sl_states_equal(env, old_state, env->cur, SL_COMPARE_EXACT))
+			if (converges(env, old_state))
+				return hit(env, kept, true);
+			if (is_endless(env, old_state))
 				return refuse_loop(env, old_state);
 			/* Inside a loop every round differs: few of its states are of use. */
 			if (!force && jumps < 20 && insns < 100)
 				add = false;
 		} else {
-			clean(env, kept);
-			if (sl_states_equal(env, old_state, env->cur, SL_COMPARE_COVERS))
-				return hit(env, kept);
+			bool open = sl_loops_open(env, old_state);
+
+			if (!open)
+				clean(env, kept);
+			if (sl_states_equal(env, old_state, env->cur,
+				    open ? SL_COMPARE_WITHIN : SL_COMPARE_COVERS))
+				return hit(env, kept, open);
 		}
 		if (add)
 			kept->misses++;

@@ -34,29 +34,9 @@ static void note_uninit(struct sl_env *env, const struct sl_frame *frame)
 	env->uninit_read[frame->func] = true;
 }
 
-/*
- * A slot is read: the kept states that this path passed since it was last overwritten need its
- * contents, so comparisons with them must look at it.
- */
-void sl_stack_mark_read(struct sl_env *env, uint32_t frame_number, uint32_t slot)
+static void mark_read(struct sl_env *env, uint32_t frame, uint32_t slot)
 {
-	struct sl_state *state = env->cur;
-	uint32_t instance = state->frames[frame_number]->instance;
-
-	for (;;) {
-		const struct sl_frame *frame = state->frames[frame_number];
-		struct sl_state *parent = state->parent;
-		struct sl_frame *above;
-
-		if (frame->slots[slot].written || !parent || frame_number > parent->cur_frame)
-			return;
-		above = parent->frames[frame_number];
-		if (above->instance != instance || slot >= above->slot_count ||
-			above->slots[slot].read)
-			return;
-		above->slots[slot].read = true;
-		state = parent;
-	}
+	sl_state_mark_read(env->cur, frame, slot);
 }
 
 /* Makes the frame as deep as the access, and refuses what is outside of the 512 bytes. */
@@ -290,7 +270,7 @@ static void load_data(struct sl_env *env, struct sl_frame *frame, uint32_t frame
 		zero &= type == SL_SLOT_ZERO;
 		if (type == SL_SLOT_INVALID)
 			note_uninit(env, frame);
-		sl_stack_mark_read(env, frame_number, slot_of(i));
+		mark_read(env, frame_number, slot_of(i));
 	}
 	if (value_regno < 0)
 		return;
@@ -341,7 +321,7 @@ static int load_fixed(struct sl_env *env, const struct sl_reg *pointer, int32_t 
 	unsigned spill_size = 1;
 
 	touch(env, slot_of(off));
-	sl_stack_mark_read(env, pointer->frame, slot_of(off));
+	mark_read(env, pointer->frame, slot_of(off));
 	if (!sl_slot_is_spill(slot)) {
 		load_data(env, frame, pointer->frame, off, off + (int32_t)size, value_regno);
 		return 0;
@@ -386,7 +366,7 @@ static int check_initialised(struct sl_env *env, unsigned regno, const struct sl
 			note_uninit(env, frame);
 		else if (*type == SL_SLOT_SPILL && !sl_slot_is_spill(slot))
 			return refuse_byte(env, reg, regno, min, i - min, size);
-		sl_stack_mark_read(env, reg->frame, slot_of(i));
+		mark_read(env, reg->frame, slot_of(i));
 		if (!clobber)
 			continue;
 		touch(env, slot_of(i));

@@ -161,6 +161,27 @@ void sl_state_forget_packet(struct sl_state *state)
 	});
 }
 
+bool sl_state_mark_read(struct sl_state *state, uint32_t frame_number, uint32_t slot)
+{
+	uint32_t instance = state->frames[frame_number]->instance;
+	bool changed = false;
+
+	for (;;) {
+		const struct sl_frame *frame = state->frames[frame_number];
+		struct sl_state *parent = state->parent;
+		struct sl_frame *above;
+
+		if (frame->slots[slot].written || !parent || frame_number > parent->cur_frame)
+			return changed;
+		above = parent->frames[frame_number];
+		if (above->instance != instance || slot >= above->slot_count ||
+			above->slots[slot].read)
+			return changed;
+		above->slots[slot].read = changed = true;
+		state = parent;
+	}
+}
+
 bool sl_state_del_ref(struct sl_state *state, uint32_t id)
 {
 	for (uint32_t i = 0; i < state->ref_count; i++) {

@@ -34,11 +34,18 @@ struct sl_slot {
 	bool written; /* overwritten as a whole since the parent state */
 };
 
+struct sl_return_range {
+	int32_t min, max;
+};
+
 struct sl_frame {
 	struct sl_reg regs[MAX_BPF_REG];
 	uint32_t callsite; /* the call instruction, SL_MAIN_CALLSITE for the outermost */
 	uint32_t func; /* number of the function */
 	uint32_t instance; /* unique per entry: tells whether two states share this very call */
+	bool in_callback; /* of a helper, which may call it again when it returns */
+	uint32_t callback_depth; /* callbacks in a row that the helper called by this frame made */
+	struct sl_return_range returns; /* in_callback: what R0 may be at its end */
 	uint32_t slot_count, slot_capacity;
 	struct sl_slot *slots; /* slots[0] is fp-8 */
 };
@@ -67,6 +74,8 @@ struct sl_jump {
 	struct sl_linked linked[SL_MAX_LINKED];
 };
 
+struct sl_kept;
+
 struct sl_ref {
 	uint32_t id, insn;
 };
@@ -83,7 +92,9 @@ struct sl_state {
 	struct sl_jump *jumps;
 	uint32_t ref_count, ref_capacity;
 	struct sl_ref *refs;
-	bool evicted; /* out of its list, kept for its descendants */
+	uint32_t depth; /* kept states above it: tells an ancestor from another path's */
+	uint32_t callback_rounds, may_gotos; /* taken on this path */
+	struct sl_kept *evicted; /* out of its list, kept for its descendants; NULL when not */
 };
 
 static inline struct sl_frame *sl_state_frame(const struct sl_state *state)
@@ -106,6 +117,11 @@ int sl_state_add_ref(struct sl_state *state, uint32_t id, uint32_t insn);
 /* The packet may have moved: pointers to it are numbers from now on. */
 void sl_state_forget_packet(struct sl_state *state);
 bool sl_state_del_ref(struct sl_state *state, uint32_t id);
+/*
+ * A slot is read: the kept states that led here since it was last overwritten need its contents, so
+ * comparisons with them must look at it. Returns whether one did not know.
+ */
+bool sl_state_mark_read(struct sl_state *state, uint32_t frame, uint32_t slot);
 
 static inline bool sl_slot_is_spill(const struct sl_slot *slot)
 {

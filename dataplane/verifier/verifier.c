@@ -78,7 +78,7 @@ static int explore_all(struct sl_env *env)
 
 	env->kept = calloc(env->prog->insn_count, sizeof(struct sl_kept *));
 	env->pointer_kinds = calloc(env->prog->insn_count, 1);
-	if (!env->kept || !env->pointer_kinds)
+	if (!env->kept || !env->pointer_kinds || sl_loops_new(env))
 		return -ENOMEM;
 	err = sl_explore_function(env, 0);
 	if (!err)
