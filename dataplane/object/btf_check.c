@@ -64,15 +64,15 @@ static bool is_letter(unsigned char c)
 	return isalpha(c) || (c >= 0xc0 && c != 0xd7 && c != 0xf7);
 }
 
-/* An identifier of C; a section's name may begin with a dot and hold dots. */
-static bool is_name(const struct checker *c, uint32_t off, bool dots)
+/* An identifier of C, in which dots count as letters. */
+static bool is_name(const struct checker *c, uint32_t off)
 {
 	const char *s, *start;
 
 	if (!name_offset_valid(c, off))
 		return false;
 	start = s = c->strings + off;
-	if (!is_letter(*s) && *s != '_' && !(dots && *s == '.'))
+	if (!is_letter(*s) && *s != '_' && *s != '.')
 		return false;
 	for (s++; *s; s++) {
 		if (s - start >= NAME_LEN_MAX)
@@ -97,15 +97,7 @@ static bool is_section_name(const struct checker *c, uint32_t off)
 	return true;
 }
 
-enum name_rule {
-	NAME_NONE,
-	NAME_ANY,
-	NAME_OPTIONAL,
-	NAME_REQUIRED,
-	NAME_DOTTED,
-	NAME_SECTION,
-	NAME_TEXT
-};
+enum name_rule { NAME_NONE, NAME_ANY, NAME_OPTIONAL, NAME_REQUIRED, NAME_SECTION, NAME_TEXT };
 
 static bool name_fits(const struct checker *c, const struct btf_type *t, enum name_rule rule)
 {
@@ -115,11 +107,9 @@ static bool name_fits(const struct checker *c, const struct btf_type *t, enum na
 	case NAME_ANY: /* "unsigned int" has a blank */
 		return true;
 	case NAME_OPTIONAL:
-		return t->name_off == 0 || is_name(c, t->name_off, false);
+		return t->name_off == 0 || is_name(c, t->name_off);
 	case NAME_REQUIRED:
-		return t->name_off && is_name(c, t->name_off, false);
-	case NAME_DOTTED:
-		return t->name_off && is_name(c, t->name_off, true);
+		return t->name_off && is_name(c, t->name_off);
 	case NAME_SECTION:
 		return is_section_name(c, t->name_off);
 	case NAME_TEXT:
@@ -169,7 +159,7 @@ static int check_members(
 		uint32_t off =
 			BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m->offset) : m->offset;
 
-		if (m->name_off && !is_name(c, m->name_off, false))
+		if (m->name_off && !is_name(c, m->name_off))
 			return refuse(
 				c, -EINVAL, "[%u] Invalid member name_offset:%u", id, m->name_off);
 		if (!m->type || m->type > TYPE_ID_MAX)
@@ -194,7 +184,7 @@ static int check_enum(struct checker *c, uint32_t id, const struct btf_type *t, 
 	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
 		uint32_t name_off = *(const uint32_t *)((const char *)extra + i * step);
 
-		if (!name_off || !is_name(c, name_off, false))
+		if (!name_off || !is_name(c, name_off))
 			return refuse(c, -EINVAL, "[%u] ENUM Invalid name", id);
 	}
 	return 0;
@@ -299,7 +289,8 @@ static const struct kind kinds[] = {
 	[BTF_KIND_FUNC] = { "FUNC", 0, 0, true, false, NAME_REQUIRED, check_func },
 	[BTF_KIND_FUNC_PROTO] = { "FUNC_PROTO", 0, sizeof(struct btf_param), true, false, NAME_NONE,
 		check_ref },
-	[BTF_KIND_VAR] = { "VAR", sizeof(struct btf_var), 0, false, false, NAME_DOTTED, check_var },
+	[BTF_KIND_VAR] = { "VAR", sizeof(struct btf_var), 0, false, false, NAME_REQUIRED,
+		check_var },
 	[BTF_KIND_DATASEC] = { "DATASEC", 0, sizeof(struct btf_var_secinfo), true, false,
 		NAME_SECTION, check_datasec },
 	[BTF_KIND_FLOAT] = { "FLOAT", 0, 0, false, false, NAME_ANY, check_float },
@@ -492,7 +483,9 @@ static bool is_regular_int(const struct btf_type *t)
 
 static int check_sized(struct checker *c, uint32_t id, uint32_t type)
 {
-	if (!has_size(skip_modifiers(c, type)))
+	const struct btf_type *t = skip_modifiers(c, type);
+
+	if (!has_size(t) || kind_of(t) == BTF_KIND_DATASEC)
 		return refuse(c, -EINVAL, "[%u] %s Invalid type_id=%u", id,
 			kinds[kind_of(c->by_id[id])].name, type);
 	return 0;
@@ -532,7 +525,7 @@ static int link_member(struct checker *c, uint32_t id, const struct btf_type *t,
 			return refuse(c, -EINVAL, "[%u] bits_offset exceeds U32_MAX", id);
 		off += BTF_INT_OFFSET(data);
 		bits = BTF_INT_BITS(data);
-	} else if (kind == BTF_KIND_ENUM && BTF_INFO_KFLAG(t->info)) {
+	} else if ((kind == BTF_KIND_ENUM || kind == BTF_KIND_ENUM64) && BTF_INFO_KFLAG(t->info)) {
 		bits = 32;
 	}
 	if (width && !is_int && kind != BTF_KIND_ENUM && kind != BTF_KIND_ENUM64)
@@ -593,7 +586,7 @@ static int link_proto(struct checker *c, uint32_t id, const struct btf_type *t)
 		/* "..." is a last parameter without type and name. */
 		if (!p[i].type && i + 1 == count && !p[i].name_off)
 			return 0;
-		if (p[i].name_off && !is_name(c, p[i].name_off, false))
+		if (p[i].name_off && !is_name(c, p[i].name_off))
 			return refuse(c, -EINVAL, "[%u] FUNC_PROTO Invalid arg#%u", id, i + 1);
 		if (!has_size(skip_modifiers(c, p[i].type)))
 			return refuse(c, -EINVAL, "[%u] FUNC_PROTO Invalid arg#%u", id, i + 1);
@@ -636,6 +629,18 @@ static int link_decl_tag(struct checker *c, uint32_t id, const struct btf_type *
 	return 0;
 }
 
+/* Nothing refers to a variable, a section or a tag. */
+static int link_ref(struct checker *c, uint32_t id, const struct btf_type *t)
+{
+	static const uint32_t never =
+		1U << BTF_KIND_VAR | 1U << BTF_KIND_DATASEC | 1U << BTF_KIND_DECL_TAG;
+	const struct btf_type *target = type_at(c, t->type);
+
+	if (!t->type || (target && !(never >> kind_of(target) & 1)))
+		return 0;
+	return refuse(c, -EINVAL, "[%u] %s Invalid type_id", id, kinds[kind_of(t)].name);
+}
+
 /* What one type says of others. */
 static int check_links(struct checker *c, uint32_t id)
 {
@@ -648,10 +653,7 @@ static int check_links(struct checker *c, uint32_t id)
 	case BTF_KIND_CONST:
 	case BTF_KIND_RESTRICT:
 	case BTF_KIND_TYPE_TAG:
-		if (t->type && !type_at(c, t->type))
-			return refuse(
-				c, -EINVAL, "[%u] %s Invalid type_id", id, kinds[kind_of(t)].name);
-		return 0;
+		return link_ref(c, id, t);
 	case BTF_KIND_ARRAY:
 		return link_array(c, id, t);
 	case BTF_KIND_STRUCT:
@@ -670,6 +672,24 @@ static int check_links(struct checker *c, uint32_t id)
 	default:
 		return 0;
 	}
+}
+
+/* In a chain of qualifiers the type tags come first. */
+static int check_type_tags(struct checker *c, uint32_t id)
+{
+	const struct btf_type *t = type_at(c, id);
+	bool in_tags = kind_of(t) == BTF_KIND_TYPE_TAG;
+
+	for (int left = RESOLVE_DEPTH_MAX; t && is_modifier(t); t = type_at(c, t->type)) {
+		bool is_tag = kind_of(t) == BTF_KIND_TYPE_TAG;
+
+		if (!left--)
+			return refuse(c, -ELOOP, "Max chain length or cycle detected");
+		if (is_tag && !in_tags)
+			return refuse(c, -EINVAL, "Type tags don't precede modifiers");
+		in_tags = is_tag;
+	}
+	return 0;
 }
 
 /* The two sections lie after the header, without overlap or gap, to the very end. */
@@ -713,9 +733,10 @@ static int check_header(struct checker *c, const char *data, uint32_t size)
 		if (data[i])
 			return refuse(c, -E2BIG, "Unsupported btf_header");
 	}
-	if (h->magic != BTF_MAGIC)
+	if (h->magic != BTF_MAGIC || h->hdr_len < sizeof(h->magic))
 		return refuse(c, -EINVAL, "Invalid magic");
-	if (h->version != BTF_VERSION)
+	/* Of a header that ends before it, a field is zero. */
+	if (h->version != BTF_VERSION || h->hdr_len <= offsetof(struct btf_header, version))
 		return refuse(c, -ENOTSUPP_KERNEL, "Unsupported version");
 	if (h->flags)
 		return refuse(c, -ENOTSUPP_KERNEL, "Unsupported flags");
@@ -755,6 +776,8 @@ int sl_btf_check(const void *data, uint32_t size, char reason[SL_BTF_REASON_LEN]
 		err = check_pointers(&c, id, 0);
 	for (uint32_t id = 1; !err && id <= c.count; id++)
 		err = check_links(&c, id);
+	for (uint32_t id = 1; !err && id <= c.count; id++)
+		err = check_type_tags(&c, id);
 	free(c.by_id);
 	free(c.state);
 	return err;
