@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "context.h"
+#include "instrument.h"
 #include "logging.h"
 #include "prog.h"
 
@@ -68,6 +69,7 @@ LLVMBasicBlockRef sl_emit_block_at(struct sl_emitter *e, int64_t pc)
 	before = LLVMGetInsertBlock(e->builder);
 	block = sl_emit_new_block(e, "unreached");
 	LLVMPositionBuilderAtEnd(e->builder, block);
+	sl_instrument_unreached(e);
 	LLVMBuildRet(e->builder, sl_emit_const(e, 0));
 	LLVMPositionBuilderAtEnd(e->builder, before);
 	return block;
@@ -169,8 +171,10 @@ static void emit_body(struct sl_emitter *e)
 			pc++;
 	}
 	/* A helper that never returns may be last; nothing else gets here. */
-	if (in_block && !e->error)
+	if (in_block && !e->error) {
+		sl_instrument_leave(e);
 		LLVMBuildRet(e->builder, sl_emit_const(e, 0));
+	}
 }
 
 static uint32_t deepest(const struct sl_reg_fact *fact, int64_t off, uint32_t depth)
@@ -254,6 +258,7 @@ static void emit_function(struct sl_emitter *e, unsigned index)
 	LLVMPositionBuilderAtEnd(e->builder, e->entry);
 	emit_registers(e);
 	emit_frame(e);
+	sl_instrument_enter(e);
 	find_blocks(e);
 	LLVMBuildBr(e->builder, sl_emit_block_at(e, e->func->start));
 	emit_body(e);
@@ -320,6 +325,7 @@ int sl_emit_program(struct sl_emitter *e, const struct sl_prog *prog, LLVMContex
 	memset(e, 0, sizeof(*e));
 	e->prog = prog;
 	e->facts = prog->facts;
+	e->checks = sl_instrument_wanted();
 	e->funcs = calloc(e->facts->func_count, sizeof(*e->funcs));
 	e->map_descs = calloc(prog->used_map_count + 1, sizeof(*e->map_descs));
 	e->blocks = calloc(prog->insn_count, sizeof(*e->blocks));

@@ -39,6 +39,8 @@ struct sl_emitter {
 	unsigned native_count;
 	unsigned tbaa_kind;
 	LLVMValueRef tbaa[SL_MEM_MIXED + 1]; /* by enum sl_mem_kind, NULL for untagged */
+	bool checks; /* instrument.h: the code tests what was proved */
+	LLVMValueRef check_map, check_size; /* a call's R1 and R2, until its result is there */
 	bool shares_tail_calls; /* a subprogram makes tail calls: the count is in the context */
 	int error;
 

@@ -6,6 +6,7 @@
 
 #include "context.h"
 #include "helper.h"
+#include "instrument.h"
 #include "map.h"
 #include "prog.h"
 #include "prog_array.h"
@@ -168,6 +169,13 @@ static void emit_helper_call(struct sl_emitter *e, const struct sl_call_fact *ca
 			sl_emit_declare(e, helper->symbol, e->func_type, helper->fn), args, 6, ""));
 }
 
+static void emit_checked_call(struct sl_emitter *e, const struct sl_call_fact *call)
+{
+	sl_instrument_arguments(e, call);
+	emit_helper_call(e, call);
+	sl_instrument_result(e, call);
+}
+
 void sl_emit_call(struct sl_emitter *e)
 {
 	const struct sl_call_fact *call =
@@ -178,7 +186,7 @@ void sl_emit_call(struct sl_emitter *e)
 	else if (e->insn->src_reg == 0 && e->insn->imm == BPF_FUNC_tail_call)
 		sl_emit_tail_call(e);
 	else if (e->insn->src_reg == 0 && call && call->helper && call->helper->symbol)
-		emit_helper_call(e, call);
+		emit_checked_call(e, call);
 	else
 		sl_emit_fail(e, "no facts about a call");
 }
@@ -262,6 +270,7 @@ void sl_emit_tail_call(struct sl_emitter *e)
 	left = emit_count_down(e, out);
 	args[0] = e->ctx;
 	args[1] = left;
+	sl_instrument_leave(e);
 	result = LLVMBuildCall2(b, e->prog_type, target, args, 2, "");
 	if (e->is_main)
 		LLVMSetTailCallKind(result, LLVMTailCallKindMustTail);
@@ -293,6 +302,7 @@ void sl_emit_packet_load(struct sl_emitter *e)
 	failed = LLVMBuildICmp(b, LLVMIntNE, failed, sl_emit_int(e, 32, 0), "");
 	LLVMBuildCondBr(b, sl_emit_unlikely(e, failed), missing, found);
 	LLVMPositionBuilderAtEnd(b, missing);
+	sl_instrument_leave(e);
 	LLVMBuildRet(b, sl_emit_const(e, 0));
 	LLVMPositionBuilderAtEnd(b, found);
 	sl_emit_set(e, BPF_REG_0, LLVMBuildLoad2(b, e->i64, value, ""));

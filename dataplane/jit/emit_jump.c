@@ -1,4 +1,5 @@
 #include "emit.h"
+#include "instrument.h"
 
 /* Iterations that may_goto allows one call of a function: the kernel's BPF_MAX_LOOPS. */
 #define MAY_GOTO_LIMIT (8 * 1024 * 1024)
@@ -17,6 +18,7 @@ static void branch(struct sl_emitter *e, LLVMValueRef cond)
 	uint8_t flags = e->fact->flags;
 
 	e->ended = true;
+	sl_instrument_branch(e, cond);
 	if (!(flags & SL_INSN_TAKEN))
 		LLVMBuildBr(e->builder, sl_emit_block_at(e, (int64_t)e->pc + 1));
 	else if (!(flags & SL_INSN_NOT_TAKEN))
@@ -67,6 +69,7 @@ void sl_emit_may_goto(struct sl_emitter *e)
 
 void sl_emit_exit(struct sl_emitter *e)
 {
+	sl_instrument_leave(e);
 	LLVMBuildRet(e->builder, sl_emit_get(e, 0));
 	e->ended = true;
 }

@@ -4,6 +4,7 @@
 
 #include "context.h"
 #include "field.h"
+#include "instrument.h"
 #include "map.h"
 #include "prog.h"
 
@@ -231,21 +232,26 @@ static LLVMValueRef load_any(struct sl_emitter *e)
 
 void sl_emit_load(struct sl_emitter *e)
 {
+	sl_instrument_access(e, e->insn->src_reg);
 	sl_emit_set(e, e->insn->dst_reg, load_any(e));
 }
 
 void sl_emit_load_signed(struct sl_emitter *e)
 {
-	LLVMValueRef value = LLVMBuildSExt(e->builder, load_any(e), e->i64, "");
+	LLVMValueRef value;
 
+	sl_instrument_access(e, e->insn->src_reg);
+	value = LLVMBuildSExt(e->builder, load_any(e), e->i64, "");
 	sl_emit_set(e, e->insn->dst_reg, value);
 }
 
 void sl_emit_store(struct sl_emitter *e)
 {
 	const struct sl_reg_fact *base = &e->fact->base;
-	LLVMValueRef value = sl_emit_source(e);
+	LLVMValueRef value;
 
+	sl_instrument_access(e, e->insn->dst_reg);
+	value = sl_emit_source(e);
 	if (e->fact->field)
 		store_field(e, value);
 	else
@@ -307,6 +313,7 @@ void sl_emit_atomic(struct sl_emitter *e)
 	bool fetch = e->insn->imm & BPF_FETCH;
 	LLVMValueRef address, old;
 
+	sl_instrument_access(e, e->insn->imm == LOAD_ACQUIRE ? e->insn->src_reg : e->insn->dst_reg);
 	if (e->insn->imm == LOAD_ACQUIRE) {
 		emit_load_acquire(e);
 		return;
@@ -361,5 +368,6 @@ void sl_emit_load_imm64(struct sl_emitter *e)
 	default:
 		value = sl_emit_const(e, e->fact->imm);
 	}
+	sl_instrument_value(e);
 	sl_emit_set(e, insn->dst_reg, value);
 }
