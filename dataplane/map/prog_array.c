@@ -383,7 +383,6 @@ const struct sl_map_ops sl_prog_array_ops = {
 	.name = "prog_array",
 	.check = prog_array_check_attr,
 	.new = prog_array_new,
-	.check_btf = sl_map_check_no_btf,
 	.free = prog_array_free,
 	.user_release = prog_array_user_release,
 	.memory_bytes = prog_array_memory_bytes,

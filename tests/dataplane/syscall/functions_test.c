@@ -180,3 +180,35 @@ TEST(syscall_functions, verdicts)
 		TRACE_POP();
 	}
 }
+
+/* Integers for keys and values: most types take them, some have no place for types. */
+TEST(syscall_functions, types_of_keys_and_values)
+{
+	static const uint32_t types[] = { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY,
+		BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_PERF_EVENT_ARRAY, BPF_MAP_TYPE_PERCPU_HASH,
+		BPF_MAP_TYPE_PERCPU_ARRAY };
+
+	ORACLE_OR_SKIP();
+	for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		long ret[SIDES];
+
+		for (int side = 0; side < SIDES; side++) {
+			int btf = btf_new(side);
+			union bpf_attr attr = { .map_type = types[i],
+				.key_size = 4,
+				.value_size = 4,
+				.max_entries = 1,
+				.btf_fd = (uint32_t)btf,
+				.btf_key_type_id = 1,
+				.btf_value_type_id = 1 };
+
+			ret[side] = call(side, BPF_MAP_CREATE, &attr, sizeof(attr));
+			if (ret[side] >= 0)
+				close((int)ret[side]);
+			close(btf);
+		}
+		TRACE_PUSH("type %u", types[i]);
+		EXPECT_EQ(ret[SLUICE] < 0 ? ret[SLUICE] : 0, ret[KERNEL] < 0 ? ret[KERNEL] : 0);
+		TRACE_POP();
+	}
+}
