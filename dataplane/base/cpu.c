@@ -126,6 +126,14 @@ int sl_cpu_run(unsigned cpu, int (*fn)(unsigned cpu, void *arg), void *arg)
 	return w.result;
 }
 
+int sl_cpu_run_undisturbed(int (*fn)(unsigned cpu, void *arg), void *arg)
+{
+	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
+		if (__atomic_load_n(&slots[cpu].owned, __ATOMIC_RELAXED))
+			return sl_cpu_run(cpu, fn, arg);
+	return sl_cpu_run(sl_cpu_pick(), fn, arg);
+}
+
 unsigned sl_cpu_pick(void)
 {
 	unsigned n = sl_cpu_count();

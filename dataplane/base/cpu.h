@@ -24,5 +24,11 @@ SL_WORKER void sl_cpu_poll(unsigned cpu);
  */
 SL_CONTROL int sl_cpu_run(unsigned cpu, int (*fn)(unsigned cpu, void *arg), void *arg);
 
+/*
+ * The same on a worker's CPU, any one's, or where there is no worker on any CPU: for short work that
+ * other workers may wait for, which a control thread could be preempted in.
+ */
+SL_CONTROL int sl_cpu_run_undisturbed(int (*fn)(unsigned cpu, void *arg), void *arg);
+
 /* A CPU that no worker owns, the caller's own if possible; any CPU when workers own them all. */
 SL_CONTROL unsigned sl_cpu_pick(void);

@@ -8,6 +8,7 @@
 #include "nofault.h"
 #include "row.h"
 #include "segments.h"
+#include "spin_lock.h"
 #include "start.h"
 
 /* Ids newer than the build machine's header. */
@@ -38,6 +39,7 @@ static const struct sl_helper_symbol symbols[] = {
 	SYMBOL(sl_ctx_get_hash),
 	SYMBOL(sl_ctx_set_queue_mapping),
 	SYMBOL(sl_ctx_compute_hash),
+	SYMBOL(sl_spin_wait),
 	SYMBOL(sl_clock_ns),
 	SYMBOL(sl_clock_slow_ns),
 	SYMBOL(sl_segments_len),

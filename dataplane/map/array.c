@@ -10,7 +10,7 @@
 
 #include "area.h"
 #include "type.h"
-#include "value_copy.h"
+#include "spin_lock.h"
 
 /*
  * ARRAY: values one after the other, 8-byte aligned, never moved or freed before the map. A map with
@@ -113,13 +113,16 @@ static uint64_t array_memory_bytes(const struct sl_map *map)
 static int array_sys_lookup(struct sl_map *map, const void *key, void *ret_value, uint64_t flags)
 {
 	uint32_t index = sl_array_index(key);
-	const void *value = sl_array_lookup(&map->desc, NULL, &index);
+	void *value = sl_array_lookup(&map->desc, NULL, &index);
 
-	if (flags)
+	if ((flags & ~(uint64_t)BPF_F_LOCK) || (flags && !sl_map_has_lock(&map->desc)))
 		return -EINVAL;
 	if (!value)
 		return -ENOENT;
-	sl_map_value_read(&map->desc, ret_value, value, map->desc.value_size);
+	if (flags)
+		sl_map_sys_read_locked(&map->desc, ret_value, value);
+	else
+		sl_map_value_read(&map->desc, ret_value, value, map->desc.value_size);
 	return 0;
 }
 
@@ -127,9 +130,17 @@ static int array_sys_update(struct sl_map *map, const void *key, const void *val
 {
 	uint32_t index = sl_array_index(key);
 
-	if (flags & BPF_F_LOCK)
+	long err;
+
+	if (!(flags & BPF_F_LOCK))
+		return sl_array_update(&map->desc, NULL, &index, value, flags);
+	if (!sl_map_has_lock(&map->desc))
 		return -EINVAL;
-	return sl_array_update(&map->desc, NULL, &index, value, flags);
+	err = sl_array_check_update(&map->desc, index, flags);
+	if (!err)
+		sl_map_sys_write_locked(
+			&map->desc, sl_array_lookup(&map->desc, NULL, &index), value);
+	return err;
 }
 
 static int array_sys_delete(struct sl_map *map, const void *key)

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <errno.h>
+
 #include "context.h"
 #include "map.h"
+#include "spin_lock.h"
 
 /* The operations of ARRAY and PERCPU_ARRAY that are compiled into programs. */
 
@@ -29,3 +32,16 @@ SL_WORKER void *sl_percpu_array_lookup(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
 SL_WORKER long sl_percpu_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
 	const void *key, const void *value, uint64_t flags);
+
+/* In the kernel's order. */
+static inline long sl_array_check_update(
+	const struct sl_map_desc *desc, uint32_t index, uint64_t flags)
+{
+	if (sl_unlikely((flags & ~(uint64_t)BPF_F_LOCK) > BPF_EXIST))
+		return -EINVAL;
+	if (sl_unlikely(index >= desc->max_entries))
+		return -E2BIG;
+	if (sl_unlikely(flags & BPF_NOEXIST))
+		return -EEXIST;
+	return sl_unlikely((flags & BPF_F_LOCK) && !sl_map_has_lock(desc)) ? -EINVAL : 0;
+}

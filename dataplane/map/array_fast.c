@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "type.h"
-#include "value_copy.h"
+#include "spin_lock.h"
 
 SL_FAST_INLINE
 void *sl_array_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
@@ -15,29 +15,21 @@ void *sl_array_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, 
 	return (uint8_t *)desc->data + (uint64_t)index * desc->value_stride;
 }
 
-/* In the kernel's order; there is no lock in a value for BPF_F_LOCK to take. */
-static inline long check_update(const struct sl_map_desc *desc, uint32_t index, uint64_t flags)
-{
-	if (sl_unlikely((flags & ~(uint64_t)BPF_F_LOCK) > BPF_EXIST))
-		return -EINVAL;
-	if (sl_unlikely(index >= desc->max_entries))
-		return -E2BIG;
-	if (sl_unlikely(flags & BPF_NOEXIST))
-		return -EEXIST;
-	return sl_unlikely(flags & BPF_F_LOCK) ? -EINVAL : 0;
-}
-
 SL_FAST_INLINE
 long sl_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key,
 	const void *value, uint64_t flags)
 {
 	uint32_t index = sl_array_index(key);
-	long err = check_update(desc, index, flags);
+	long err = sl_array_check_update(desc, index, flags);
+	uint8_t *slot;
 
 	if (sl_unlikely(err))
 		return err;
-	sl_map_value_write(desc, (uint8_t *)desc->data + (uint64_t)index * desc->value_stride,
-		value, desc->value_size);
+	slot = (uint8_t *)desc->data + (uint64_t)index * desc->value_stride;
+	if (sl_unlikely(flags & BPF_F_LOCK))
+		sl_map_value_write_locked(desc, slot, value);
+	else
+		sl_map_value_write(desc, slot, value, desc->value_size);
 	return 0;
 }
 
@@ -71,7 +63,7 @@ long sl_percpu_array_update(const struct sl_map_desc *desc, const struct sl_ctx 
 	const void *key, const void *value, uint64_t flags)
 {
 	uint32_t index = sl_array_index(key);
-	long err = check_update(desc, index, flags);
+	long err = sl_array_check_update(desc, index, flags);
 
 	if (sl_unlikely(err))
 		return err;

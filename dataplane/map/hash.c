@@ -7,7 +7,7 @@
 #include "hash_table.h"
 #include "rcu.h"
 #include "type.h"
-#include "value_copy.h"
+#include "spin_lock.h"
 
 /* HASH and PERCPU_HASH: the operations of bpf(2) and of programs on the table of hash_table.c. */
 
@@ -68,10 +68,15 @@ static void control_end(struct sl_hash *h)
 	pthread_mutex_unlock(&h->control_lock);
 }
 
-static void read_value(const struct sl_hash *h, const struct sl_hash_elem *e, void *to)
+static void read_value(
+	const struct sl_hash *h, const struct sl_hash_elem *e, void *to, uint64_t flags)
 {
 	const struct sl_map_desc *desc = &h->map.desc;
 
+	if (flags & BPF_F_LOCK) {
+		sl_map_sys_read_locked(desc, to, sl_hash_value(h, e, 0));
+		return;
+	}
 	if (!h->percpu) {
 		sl_map_value_read(desc, to, sl_hash_value(h, e, 0), desc->value_size);
 		return;
@@ -81,27 +86,61 @@ static void read_value(const struct sl_hash *h, const struct sl_hash_elem *e, vo
 			sl_hash_value(h, e, cpu), desc->value_stride);
 }
 
+static bool read_flags_valid(const struct sl_hash *h, uint64_t flags)
+{
+	return flags == 0 || (flags == BPF_F_LOCK && sl_map_has_lock(&h->map.desc));
+}
+
 static int hash_sys_lookup(struct sl_map *map, const void *key, void *ret_value, uint64_t flags)
 {
 	struct sl_hash *h = sl_hash_of(map);
 	struct sl_hash_elem *e;
 
-	if (flags)
+	if (!read_flags_valid(h, flags))
 		return -EINVAL;
 	e = sl_hash_find(h, key);
 	if (!e)
 		return -ENOENT;
-	read_value(h, e, ret_value);
+	read_value(h, e, ret_value, flags);
 	return 0;
+}
+
+/*
+ * BPF_F_LOCK writes a value that is there in place, and inserts one that is not: as a new one, so that
+ * one that came meanwhile is written in place as well.
+ */
+static uint64_t put_flags(bool locked, uint64_t flags)
+{
+	return locked && flags == BPF_ANY ? BPF_NOEXIST : flags;
+}
+
+static bool came_between(long err, uint64_t flags)
+{
+	return err == -EEXIST && flags == BPF_ANY;
 }
 
 static int hash_sys_update(struct sl_map *map, const void *key, const void *value, uint64_t flags)
 {
 	struct sl_hash *h = sl_hash_of(map);
-	struct sl_pool_cache *cache = control_begin(h);
-	int err = sl_hash_put(h, cache, key, value, h->percpu ? SL_HASH_ALL_CPUS : 0, flags);
+	bool locked = flags & BPF_F_LOCK;
+	struct sl_hash_elem *e;
+	int err;
 
-	control_end(h);
+	if (locked && !sl_map_has_lock(&map->desc))
+		return -EINVAL;
+	flags &= ~(uint64_t)BPF_F_LOCK;
+	do {
+		e = locked ? sl_hash_find(h, key) : NULL;
+		if (e && flags <= BPF_EXIST) {
+			if (flags == BPF_NOEXIST)
+				return -EEXIST;
+			sl_map_sys_write_locked(&map->desc, sl_hash_value(h, e, 0), value);
+			return 0;
+		}
+		err = sl_hash_put(h, control_begin(h), key, value, h->percpu ? SL_HASH_ALL_CPUS : 0,
+			put_flags(locked, flags));
+		control_end(h);
+	} while (locked && came_between(err, flags));
 	return err;
 }
 
@@ -120,13 +159,13 @@ static int hash_sys_lookup_and_delete(
 	struct sl_hash *h = sl_hash_of(map);
 	struct sl_hash_elem *e;
 
-	if (flags)
+	if (!read_flags_valid(h, flags))
 		return -EINVAL;
 	e = sl_hash_take(h, control_begin(h), key);
 	control_end(h);
 	if (!e)
 		return -ENOENT;
-	read_value(h, e, ret_value);
+	read_value(h, e, ret_value, flags);
 	return 0;
 }
 
@@ -171,12 +210,13 @@ struct batch {
 	uint8_t *keys, *values;
 	uint32_t key_size, value_bytes;
 	uint32_t count, max;
+	uint64_t flags;
 };
 
 static void batch_add(const struct sl_hash *h, struct batch *b, const struct sl_hash_elem *e)
 {
 	memcpy(b->keys + (size_t)b->count * b->key_size, e->key, b->key_size);
-	read_value(h, e, b->values + (size_t)b->count * b->value_bytes);
+	read_value(h, e, b->values + (size_t)b->count * b->value_bytes, b->flags);
 	b->count++;
 }
 
@@ -217,7 +257,7 @@ static bool batch_take(
 }
 
 static int hash_sys_lookup_batch(struct sl_map *map, uint32_t *position, void *keys, void *values,
-	uint32_t *count, bool delete_too)
+	uint32_t *count, uint64_t flags, bool delete_too)
 {
 	struct sl_hash *h = sl_hash_of(map);
 	const struct sl_hash_desc *d = sl_hash_desc_of(h);
@@ -227,6 +267,7 @@ static int hash_sys_lookup_batch(struct sl_map *map, uint32_t *position, void *k
 		.key_size = d->map.key_size,
 		.value_bytes = h->percpu ? d->map.value_stride * sl_cpu_count() : d->map.value_size,
 		.max = *count,
+		.flags = flags,
 	};
 	uint64_t bucket = *position;
 	bool fits = true;
@@ -252,12 +293,36 @@ static int hash_sys_lookup_batch(struct sl_map *map, uint32_t *position, void *k
 	return b.count ? 0 : -ENOSPC;
 }
 
+static long update_locked(struct sl_hash *h, struct sl_pool_cache *cache, uint32_t cpu,
+	const void *key, const void *value, uint64_t flags)
+{
+	struct sl_hash_elem *e;
+	long err;
+
+	if (flags > BPF_EXIST || !sl_map_has_lock(&h->map.desc))
+		return -EINVAL;
+	do {
+		e = sl_hash_find(h, key);
+		if (e) {
+			if (flags == BPF_NOEXIST)
+				return -EEXIST;
+			sl_map_value_write_locked(&h->map.desc, sl_hash_value(h, e, 0), value);
+			return 0;
+		}
+		err = sl_hash_put(h, cache, key, value, cpu, put_flags(true, flags));
+	} while (came_between(err, flags));
+	return err;
+}
+
 long sl_hash_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key,
 	const void *value, uint64_t flags)
 {
 	struct sl_hash *h = sl_hash_of(desc->map);
+	struct sl_pool_cache *cache = &h->pool.caches[ctx->cpu];
 
-	return sl_hash_put(h, &h->pool.caches[ctx->cpu], key, value, ctx->cpu, flags);
+	if (sl_unlikely(flags & BPF_F_LOCK))
+		return update_locked(h, cache, ctx->cpu, key, value, flags & ~(uint64_t)BPF_F_LOCK);
+	return sl_hash_put(h, cache, key, value, ctx->cpu, flags);
 }
 
 long sl_hash_delete(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)

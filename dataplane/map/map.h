@@ -63,7 +63,7 @@ struct sl_map_ops {
 	 * the last, -ENOSPC when not even one step fits. NULL: element by element, along next_key.
 	 */
 	int (*sys_lookup_batch)(struct sl_map *map, uint32_t *position, void *keys, void *values,
-		uint32_t *count, bool delete_too);
+		uint32_t *count, uint64_t flags, bool delete_too);
 	/* BPF_MAP_UPDATE_BATCH as one step, where a type can: NULL means one by one. */
 	int (*sys_update_all)(struct sl_map *map, const void *keys, const void *values,
 		uint32_t count, uint64_t flags);

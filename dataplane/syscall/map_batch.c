@@ -105,7 +105,8 @@ static int lookup_by_position(const struct sl_call *call, struct sl_map *map, bo
 		goto out;
 	}
 	sl_rcu_read_begin();
-	err = map->ops->sys_lookup_batch(map, &position, keys, values, &count, delete_too);
+	err = map->ops->sys_lookup_batch(
+		map, &position, keys, values, &count, attr->batch.elem_flags, delete_too);
 	sl_rcu_read_end();
 	if (err && err != -ENOENT) {
 		if (err == -ENOSPC && put_count(call, 0))

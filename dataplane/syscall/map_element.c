@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+#include "btf_record.h"
 #include "command.h"
 #include "cpu.h"
 #include "fd.h"
@@ -70,7 +71,9 @@ size_t sl_map_user_value_size(const struct sl_map *map)
 
 int sl_map_flags_check(const struct sl_map *map, uint64_t flags)
 {
-	return flags & BPF_F_LOCK ? -EINVAL : 0;
+	return (flags & BPF_F_LOCK) && !sl_btf_record_has(map->desc.record, SL_SPECIAL_SPIN_LOCK)
+		       ? -EINVAL
+		       : 0;
 }
 
 /* That an update waits for room before it fails. */

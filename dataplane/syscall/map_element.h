@@ -12,7 +12,7 @@ SL_CONTROL int sl_map_get_for(int fd, bool read, bool write, struct sl_map **ret
 /* Bytes of a value as user space sees it: all CPUs' for a per-CPU map. */
 SL_CONTROL size_t sl_map_user_value_size(const struct sl_map *map);
 
-/* BPF_F_LOCK asks for a lock in the value, which no map has yet. */
+/* -EINVAL when BPF_F_LOCK asks for a lock that the value does not have. */
 SL_CONTROL int sl_map_flags_check(const struct sl_map *map, uint64_t flags);
 
 /* The map's operations, as the kernel answers where the type has none. */

@@ -183,6 +183,11 @@ static int check_func(struct sl_env *env, unsigned regno, unsigned arg, struct s
 	return sl_check_plain_pointer(env, reg, regno);
 }
 
+static int check_lock(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
+{
+	return sl_check_lock_arg(env, regno, meta->helper->id == BPF_FUNC_spin_lock);
+}
+
 #define MEMORY_NAMES "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_"
 
 static const struct arg_rule rules[] = {
@@ -241,6 +246,9 @@ static const struct arg_rule rules[] = {
 		.expected = "ringbuf_mem",
 		.check = check_release },
 	[SL_ARG_FUNC] = { .types = TYPE(FUNC), .expected = "func", .check = check_func },
+	[SL_ARG_SPIN_LOCK] = { .types = TYPE(MAP_VALUE),
+		.expected = "map_value, ptr_",
+		.check = check_lock },
 	[SL_ARG_STACK] = { .types = TYPE(STACK), .expected = "fp" },
 	[SL_ARG_STACK_OR_NULL] = { .types = TYPE(STACK), .expected = "fp", .or_null = true },
 	[SL_ARG_SOCKET] = { .types = TYPE(SOCKET), .expected = "sock", .check = check_release },

@@ -245,8 +245,8 @@ static void settle_null(struct sl_env *env, struct sl_state *state, unsigned reg
 			continue;
 		}
 		reg->flags &= ~SL_REG_OR_NULL;
-		/* The id of a reference names it still; others have told all they can. */
-		if (!reg->ref_id)
+		/* The id of a reference or a lock names it still; others have told all they can. */
+		if (!reg->ref_id && !sl_reg_may_lock(reg))
 			reg->id = 0;
 	});
 	(void)env;

@@ -166,6 +166,8 @@ static int set_result(
 			helper->name, helper->id);
 		return -EINVAL;
 	}
+	if (!or_null && sl_reg_may_lock(r0))
+		r0->id = ++env->next_id;
 	if (or_null) {
 		r0->flags |= SL_REG_OR_NULL;
 		r0->id = ++env->next_id;
@@ -286,6 +288,10 @@ static int check_local_call(struct sl_env *env, const struct bpf_insn *insn, uin
 
 int sl_check_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next)
 {
+	int err = sl_check_call_locked(env, insn);
+
+	if (err)
+		return err;
 	if (sl_insn_is_local_call(insn))
 		return check_local_call(env, insn, ret_next);
 	if (sl_insn_is_helper_call(insn))

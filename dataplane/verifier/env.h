@@ -201,6 +201,17 @@ int sl_check_plain_pointer(struct sl_env *env, const struct sl_reg *reg, unsigne
 int sl_check_special_fields(
 	struct sl_env *env, const struct sl_reg *reg, int32_t off, uint32_t size, bool by_helper);
 
+/* lock.c: bpf_spin_lock, one at a time. */
+/* The map may be used by this type of program. -EINVAL. */
+int sl_check_lock_map(struct sl_env *env, const struct sl_map *map);
+/* Argument of bpf_spin_lock and bpf_spin_unlock: takes or releases it. */
+int sl_check_lock_arg(struct sl_env *env, unsigned regno, bool taken);
+/* The call may be made with what is held. */
+int sl_check_call_locked(struct sl_env *env, const struct bpf_insn *insn);
+int sl_check_unlocked(struct sl_env *env, const char *what);
+/* Values of the same map are told apart, by id, beyond the check for NULL. */
+bool sl_reg_may_lock(const struct sl_reg *reg);
+
 /* stack.c */
 int sl_stack_load(struct sl_env *env, unsigned regno, int32_t off, unsigned size, int value_regno);
 int sl_stack_store(struct sl_env *env, unsigned regno, int32_t off, unsigned size, int value_regno);

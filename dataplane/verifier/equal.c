@@ -187,7 +187,8 @@ static bool covers_stack(struct sl_env *env, const struct sl_frame *old_frame,
 static bool covers_refs(
 	struct sl_env *env, const struct sl_state *old_state, const struct sl_state *state)
 {
-	if (old_state->ref_count != state->ref_count)
+	if (old_state->ref_count != state->ref_count || old_state->lock_map != state->lock_map ||
+		!same_id(env, old_state->lock_id, state->lock_id))
 		return false;
 	for (uint32_t i = 0; i < state->ref_count; i++)
 		if (!same_id(env, old_state->refs[i].id, state->refs[i].id))

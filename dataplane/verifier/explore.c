@@ -64,11 +64,10 @@ static bool pop(struct sl_env *env)
 
 int sl_explore_check_leaks(struct sl_env *env, const char *what)
 {
-	(void)what;
 	for (uint32_t i = 0; i < env->cur->ref_count; i++)
 		sl_say(env, "Unreleased reference id=%u alloc_insn=%u\n", env->cur->refs[i].id,
 			env->cur->refs[i].insn);
-	return env->cur->ref_count ? -EINVAL : 0;
+	return env->cur->ref_count ? -EINVAL : sl_check_unlocked(env, what);
 }
 
 int sl_explore_return(struct sl_env *env)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "btf_record.h"
 #include "helper.h"
 #include "map.h"
 #include "prog.h"
@@ -189,6 +190,7 @@ void sl_facts_finish(struct sl_env *env)
 		facts->funcs[i].stack_bytes = env->stack_bytes[i];
 		facts->funcs[i].stack_uninit_read = env->uninit_read[i];
 		facts->funcs[i].has_tail_call = func->has_tail_call;
+		facts->takes_locks |= func->has_tail_call;
 		facts->funcs[i].has_ld_abs = func->has_ld_abs;
 		facts->funcs[i].is_callback = func->is_callback;
 	}
@@ -203,6 +205,9 @@ void sl_facts_finish(struct sl_env *env)
 				       helper->id == BPF_FUNC_redirect_neigh ||
 				       helper->id == BPF_FUNC_redirect_peer;
 	}
+	for (uint32_t i = 0; i < env->prog->used_map_count; i++)
+		facts->takes_locks |= sl_btf_record_has(
+			env->prog->used_maps[i]->desc.record, SL_SPECIAL_SPIN_LOCK);
 	env->prog->facts = facts;
 	env->facts = NULL;
 }

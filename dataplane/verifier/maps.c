@@ -76,6 +76,9 @@ int sl_maps_resolve(void *arg, uint32_t index)
 	if (err)
 		return err;
 	map = env->prog->used_maps[fact->map];
+	err = sl_check_lock_map(env, map);
+	if (err)
+		return err;
 	if (!value) {
 		fact->imm = (uint64_t)(uintptr_t)map;
 		return 0;

@@ -93,6 +93,9 @@ void sl_print_state(struct sl_env *env, const struct sl_state *state, uint32_t n
 			print_slot(env, &frame->slots[i], i, number);
 	for (uint32_t i = 0; i < state->ref_count; i++)
 		sl_say(env, "%s%u", i ? "," : " refs=", state->refs[i].id);
+	/* A lock is the last of them, since nothing is acquired while it is held. */
+	if (state->lock_map && state->lock_id)
+		sl_say(env, "%s%u", state->ref_count ? "," : " refs=", state->lock_id);
 	if (frame->in_callback)
 		sl_say(env, " cb");
 	sl_say(env, "\n");

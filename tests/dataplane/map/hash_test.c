@@ -227,7 +227,8 @@ static unsigned drain(struct sl_map *map, uint32_t step, bool delete_too, uint64
 	do {
 		count = step;
 		sl_rcu_read_begin();
-		err = map->ops->sys_lookup_batch(map, &position, keys, values, &count, delete_too);
+		err = map->ops->sys_lookup_batch(
+			map, &position, keys, values, &count, 0, delete_too);
 		sl_rcu_read_end();
 		if (err == -ENOSPC) {
 			EXPECT_EQ(count, 0u);

@@ -1,0 +1,103 @@
+#include "env.h"
+
+#include <errno.h>
+
+#include "btf_record.h"
+#include "map.h"
+#include "prog.h"
+
+/*
+ * Spin locks: at most one is held, over instructions and static functions but not over helpers, and
+ * what takes it gives it back before the program ends. Which lock it is: the map, and the id of the
+ * pointer to the value, which is why ids of such pointers outlive the check for NULL. (Values that
+ * are named by address have id 0: there is one of each.)
+ */
+
+int sl_check_lock_map(struct sl_env *env, const struct sl_map *map)
+{
+	if (!sl_btf_record_has(map->desc.record, SL_SPECIAL_SPIN_LOCK | SL_SPECIAL_RES_SPIN_LOCK) ||
+		env->prog->type != BPF_PROG_TYPE_SOCKET_FILTER)
+		return 0;
+	sl_say(env, "socket filter progs cannot use bpf_spin_lock yet\n");
+	return -EINVAL;
+}
+
+bool sl_reg_may_lock(const struct sl_reg *reg)
+{
+	return reg->type == SL_REG_MAP_VALUE &&
+	       sl_btf_record_has(
+		       reg->map->desc.record, SL_SPECIAL_SPIN_LOCK | SL_SPECIAL_RES_SPIN_LOCK);
+}
+
+static int take(struct sl_env *env, const struct sl_reg *reg)
+{
+	if (env->cur->lock_map) {
+		sl_say(env, "Locking two bpf_spin_locks are not allowed\n");
+		return -EINVAL;
+	}
+	env->cur->lock_map = reg->map;
+	env->cur->lock_id = reg->id;
+	return 0;
+}
+
+static int release(struct sl_env *env, const struct sl_reg *reg)
+{
+	if (!env->cur->lock_map) {
+		sl_say(env, "bpf_spin_unlock without taking a lock\n");
+		return -EINVAL;
+	}
+	if (env->cur->lock_map != reg->map || env->cur->lock_id != reg->id) {
+		sl_say(env, "bpf_spin_unlock of different lock\n");
+		return -EINVAL;
+	}
+	env->cur->lock_map = NULL;
+	env->cur->lock_id = 0;
+	return 0;
+}
+
+int sl_check_lock_arg(struct sl_env *env, unsigned regno, bool taken)
+{
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+	const struct sl_map *map = reg->map;
+	int64_t off = reg->off + (int64_t)reg->var_off.value, at;
+
+	if (!sl_tnum_is_const(reg->var_off)) {
+		sl_say(env,
+			"R%u doesn't have constant offset. bpf_spin_lock has to be at the constant "
+			"offset\n",
+			regno);
+		return -EINVAL;
+	}
+	if (!map->btf) {
+		sl_say(env, "map '%s' has to have BTF in order to use bpf_spin_lock\n", map->name);
+		return -EINVAL;
+	}
+	if (!sl_btf_record_has(map->desc.record, SL_SPECIAL_SPIN_LOCK)) {
+		sl_say(env, "map '%s' has no valid bpf_spin_lock\n", map->name);
+		return -EINVAL;
+	}
+	at = sl_btf_record_find(map->desc.record, SL_SPECIAL_SPIN_LOCK)->offset;
+	if (at != off) {
+		sl_say(env, "off %lld doesn't point to 'struct bpf_spin_lock' that is at %d\n",
+			(long long)off, (int)at);
+		return -EINVAL;
+	}
+	return taken ? take(env, reg) : release(env, reg);
+}
+
+int sl_check_call_locked(struct sl_env *env, const struct bpf_insn *insn)
+{
+	if (!env->cur->lock_map || insn->src_reg == BPF_PSEUDO_CALL ||
+		(insn->src_reg == 0 && insn->imm == BPF_FUNC_spin_unlock))
+		return 0;
+	sl_say(env, "function calls are not allowed while holding a lock\n");
+	return -EINVAL;
+}
+
+int sl_check_unlocked(struct sl_env *env, const char *what)
+{
+	if (!env->cur->lock_map)
+		return 0;
+	sl_say(env, "%s cannot be used inside bpf_spin_lock-ed region\n", what);
+	return -EINVAL;
+}
