@@ -93,6 +93,56 @@ static const struct sl_map *known_map(
 	return e->prog->used_maps[arg->map];
 }
 
+/* Of a map that the program finds in a map of maps: what they have in common; else NULL. */
+static const struct sl_map *known_template(
+	const struct sl_emitter *e, const struct sl_reg_fact *arg)
+{
+	uint32_t outer = arg->map & ~SL_MAP_INNER;
+
+	if (arg->kind != SL_MEM_MAP || !(arg->map & SL_MAP_INNER) ||
+		outer >= e->prog->used_map_count)
+		return NULL;
+	return e->prog->used_maps[outer]->inner;
+}
+
+static void set_field(struct sl_emitter *e, LLVMValueRef desc, size_t offset, uint32_t value)
+{
+	LLVMValueRef at = sl_emit_const(e, offset);
+
+	LLVMBuildStore(e->builder, sl_emit_int(e, 32, value),
+		LLVMBuildGEP2(e->builder, e->i8, desc, &at, 1, ""));
+}
+
+/*
+ * The descriptor of an inner map, known only at run time but for what all of them have in common.
+ * For a lookup, which is inlined, a copy in which that is constant: what remains of the copy are
+ * loads of the few fields that differ. Others get the map's own.
+ */
+static LLVMValueRef inner_desc(
+	struct sl_emitter *e, const struct sl_map *template, const struct sl_call_fact *call)
+{
+	LLVMValueRef offset = sl_emit_const(e, offsetof(struct sl_map, desc)), size, desc, copy;
+	LLVMValueRef map = LLVMBuildIntToPtr(
+		e->builder, sl_emit_argument(e, BPF_REG_1, &call->args[0]), e->ptr, "");
+	const struct sl_map_desc *known = &template->desc;
+
+	desc = LLVMBuildGEP2(e->builder, e->i8, map, &offset, 1, "");
+	if (call->helper->map_op != SL_MAP_OP_LOOKUP || !template->ops->lookup_symbol)
+		return desc;
+	copy = sl_emit_local(e, LLVMArrayType2(e->i8, template->ops->desc_size), NULL, "inner");
+	LLVMSetAlignment(copy, _Alignof(struct sl_map));
+	size = sl_emit_const(e, template->ops->desc_size);
+	LLVMBuildMemCpy(
+		e->builder, copy, _Alignof(struct sl_map), desc, _Alignof(struct sl_map), size);
+	set_field(e, copy, offsetof(struct sl_map_desc, key_size), known->key_size);
+	set_field(e, copy, offsetof(struct sl_map_desc, value_size), known->value_size);
+	set_field(e, copy, offsetof(struct sl_map_desc, value_stride), known->value_stride);
+	set_field(e, copy, offsetof(struct sl_map_desc, flags), known->flags);
+	if (known->type == BPF_MAP_TYPE_ARRAY && !(known->flags & BPF_F_INNER_MAP))
+		set_field(e, copy, offsetof(struct sl_map_desc, max_entries), known->max_entries);
+	return copy;
+}
+
 static LLVMValueRef pointer_argument(
 	struct sl_emitter *e, unsigned reg, const struct sl_call_fact *call)
 {
@@ -107,10 +157,13 @@ static bool emit_map_operation(struct sl_emitter *e, const struct sl_call_fact *
 	const struct sl_map *map = known_map(e, &call->args[0], &index);
 	LLVMTypeRef params[] = { e->ptr, e->ptr, e->ptr, e->ptr, e->i64 }, type;
 	LLVMValueRef args[5] = { NULL }, fn, result;
+	const struct sl_map *template = known_template(e, &call->args[0]);
 	const char *symbol = NULL;
 	const void *address = NULL;
 	unsigned count = 3;
 
+	if (!map)
+		map = template;
 	switch (map ? call->helper->map_op : SL_MAP_OP_NONE) {
 	case SL_MAP_OP_LOOKUP:
 		symbol = map->ops->lookup_symbol, address = map->ops->lookup;
@@ -131,7 +184,7 @@ static bool emit_map_operation(struct sl_emitter *e, const struct sl_call_fact *
 	}
 	if (!address)
 		return false;
-	args[0] = map_desc(e, index);
+	args[0] = template ? inner_desc(e, template, call) : map_desc(e, index);
 	args[1] = e->ctx;
 	args[2] = pointer_argument(e, BPF_REG_2, call);
 	if (count == 5) {

@@ -33,6 +33,10 @@ SL_WORKER void *sl_percpu_array_lookup(
 SL_WORKER long sl_percpu_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
 	const void *key, const void *value, uint64_t flags);
 
+/* The map in the slot, NULL when it is empty. */
+SL_WORKER void *sl_array_of_maps_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+
 /* In the kernel's order. */
 static inline long sl_array_check_update(
 	const struct sl_map_desc *desc, uint32_t index, uint64_t flags)

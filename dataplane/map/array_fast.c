@@ -104,3 +104,15 @@ long sl_percpu_array_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx
 {
 	return for_each(desc, ctx, true, callback, callback_ctx, flags);
 }
+
+SL_FAST_INLINE
+void *sl_array_of_maps_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
+{
+	uint32_t index = sl_array_index(key);
+
+	if (sl_unlikely(index >= desc->max_entries))
+		return NULL;
+	/* Pairs with the exchange that put the map there. */
+	return __atomic_load_n((void **)desc->data + index, __ATOMIC_ACQUIRE);
+}

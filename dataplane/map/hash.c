@@ -9,7 +9,7 @@
 #include "type.h"
 #include "spin_lock.h"
 
-/* HASH and PERCPU_HASH: the operations of bpf(2) and of programs on the table of hash_table.c. */
+/* HASH, PERCPU_HASH and HASH_OF_MAPS: the operations of bpf(2) and of programs on the table of hash_table.c. */
 
 /* What the kernel can allocate in one piece, less its own header of an element. */
 #define ELEM_MAX ((4u << 20) - 48)
@@ -73,6 +73,12 @@ static void read_value(
 {
 	const struct sl_map_desc *desc = &h->map.desc;
 
+	if (h->map.inner) {
+		const struct sl_map *inner = sl_hash_inner(h, e);
+
+		memcpy(to, &inner->obj.id, sizeof(inner->obj.id));
+		return;
+	}
 	if (flags & BPF_F_LOCK) {
 		sl_map_sys_read_locked(desc, to, sl_hash_value(h, e, 0));
 		return;
@@ -250,8 +256,11 @@ static bool batch_take(
 		if (b->count == b->max)
 			return false;
 		e = sl_hash_take(h, cache, e->key);
-		if (e)
-			batch_add(h, b, e);
+		if (!e)
+			continue;
+		batch_add(h, b, e);
+		if (h->map.inner)
+			sl_map_unref(sl_hash_inner(h, e));
 	}
 	return true;
 }
@@ -332,6 +341,79 @@ long sl_hash_delete(const struct sl_map_desc *desc, const struct sl_ctx *ctx, co
 	return sl_hash_take(h, &h->pool.caches[ctx->cpu], key) ? 0 : -ENOENT;
 }
 
+/*
+ * HASH_OF_MAPS: values are addresses of maps, with a reference each. Only control threads change the
+ * table, under control_lock, so what an update replaces is what it found.
+ */
+static int of_maps_check(const union bpf_attr *attr)
+{
+	return attr->value_size == sizeof(uint32_t) ? hash_check(attr) : -EINVAL;
+}
+
+static void of_maps_free(struct sl_map *map)
+{
+	const struct sl_hash *h = sl_hash_of(map);
+	const struct sl_hash_desc *d;
+	struct sl_hash_elem *e;
+
+	if (!map)
+		return;
+	d = sl_hash_desc_of(h);
+	for (uint64_t bucket = 0; bucket < d->bucket_count; bucket++)
+		for (uint64_t link = d->buckets[bucket]; (e = first_from(h, link, NULL));
+			link = e->next)
+			sl_map_unref(sl_hash_inner(h, e));
+	sl_inner_template_free(map->inner);
+	sl_hash_table_free(map);
+}
+
+static int of_maps_new(const union bpf_attr *attr, struct sl_map **ret_map)
+{
+	struct sl_map *inner;
+	int err = sl_inner_template_new((int)attr->inner_map_fd, &inner);
+
+	if (err)
+		return err;
+	err = sl_hash_table_new(attr, &sl_hash_of_maps_ops, false, ret_map);
+	if (err)
+		sl_inner_template_free(inner);
+	else
+		(*ret_map)->inner = inner;
+	return err;
+}
+
+static int of_maps_sys_update(
+	struct sl_map *map, const void *key, const void *value, uint64_t flags)
+{
+	struct sl_hash *h = sl_hash_of(map);
+	struct sl_map *inner, *old = NULL;
+	struct sl_pool_cache *cache;
+	struct sl_hash_elem *e;
+	int err = sl_inner_get(map, value, &inner);
+
+	if (err)
+		return err;
+	cache = control_begin(h);
+	e = sl_hash_find(h, key);
+	if (e)
+		old = sl_hash_inner(h, e);
+	err = sl_hash_put(h, cache, key, &inner, 0, flags);
+	control_end(h);
+	sl_map_unref(err ? inner : old);
+	return err;
+}
+
+static int of_maps_sys_delete(struct sl_map *map, const void *key)
+{
+	struct sl_hash *h = sl_hash_of(map);
+	struct sl_hash_elem *e = sl_hash_take(h, control_begin(h), key);
+
+	control_end(h);
+	if (e)
+		sl_map_unref(sl_hash_inner(h, e));
+	return e ? 0 : -ENOENT;
+}
+
 #define HASH_OPS                                                                              \
 	.check = hash_check, .free = sl_hash_table_free, .memory_bytes = hash_memory_bytes,   \
 	.sys_lookup = hash_sys_lookup, .sys_update = hash_sys_update,                         \
@@ -361,4 +443,24 @@ const struct sl_map_ops sl_percpu_hash_ops = {
 	.for_each = sl_percpu_hash_for_each,
 	.for_each_symbol = "sl_percpu_hash_for_each",
 	HASH_OPS,
+};
+
+const struct sl_map_ops sl_hash_of_maps_ops = {
+	.name = "hash_of_maps",
+	.check = of_maps_check,
+	.new = of_maps_new,
+	.check_btf = sl_map_check_no_btf,
+	.free = of_maps_free,
+	.memory_bytes = hash_memory_bytes,
+	.sys_lookup = hash_sys_lookup,
+	.sys_update = of_maps_sys_update,
+	.sys_delete = of_maps_sys_delete,
+	.next_key = hash_next_key,
+	.batch = SL_MAP_BATCH_LOOKUP | SL_MAP_BATCH_LOOKUP_AND_DELETE | SL_MAP_BATCH_UPDATE |
+		 SL_MAP_BATCH_DELETE,
+	.sys_lookup_batch = hash_sys_lookup_batch,
+	.lookup = sl_hash_of_maps_lookup,
+	.lookup_symbol = "sl_hash_of_maps_lookup",
+	.never_inner = true,
+	.desc_size = sizeof(struct sl_hash_desc),
 };

@@ -36,6 +36,10 @@ SL_WORKER long sl_hash_for_each(const struct sl_map_desc *desc, struct sl_ctx *c
 SL_WORKER long sl_percpu_hash_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx,
 	sl_callback_fn callback, void *callback_ctx, uint64_t flags);
 
+/* The map under the key, NULL without. */
+SL_WORKER void *sl_hash_of_maps_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+
 /* Native only: too large to be worth inlining. */
 SL_WORKER long sl_hash_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
 	const void *key, const void *value, uint64_t flags);

@@ -103,3 +103,15 @@ long sl_percpu_hash_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx,
 	return for_each(
 		(const struct sl_hash_desc *)desc, ctx, true, callback, callback_ctx, flags);
 }
+
+SL_FAST_INLINE
+void *sl_hash_of_maps_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
+{
+	const struct sl_hash_desc *hash = (const struct sl_hash_desc *)desc;
+	struct sl_hash_elem *e = find(hash, key);
+
+	if (sl_unlikely(!e))
+		return NULL;
+	return __atomic_load_n((void **)((uint8_t *)e + hash->value_offset), __ATOMIC_ACQUIRE);
+}

@@ -9,6 +9,7 @@
 #include "area.h"
 #include "cpu.h"
 #include "hash_key.h"
+#include "type.h"
 #include "value_copy.h"
 
 /*
@@ -138,6 +139,7 @@ int sl_hash_table_new(const union bpf_attr *attr, const struct sl_map_ops *ops, 
 		return -ENOMEM;
 	pthread_mutex_init(&h->control_lock, NULL);
 	h->percpu = percpu;
+	h->value_bytes = ops == &sl_hash_of_maps_ops ? sizeof(struct sl_map *) : attr->value_size;
 	d = sl_hash_desc_of(h);
 	fill_seed(d);
 	d->value_offset = sizeof(struct sl_hash_elem) + sl_round_up(attr->key_size, 8u);
@@ -270,7 +272,7 @@ static void write_value(
 	const struct sl_map_desc *desc = &h->map.desc;
 
 	if (cpu != SL_HASH_ALL_CPUS) {
-		sl_map_value_write(desc, sl_hash_value(h, e, cpu), value, desc->value_size);
+		sl_map_value_write(desc, sl_hash_value(h, e, cpu), value, h->value_bytes);
 		return;
 	}
 	for (unsigned i = 0; i < sl_cpu_count(); i++)

@@ -12,6 +12,7 @@ struct sl_hash {
 	uint8_t desc_rest[sizeof(struct sl_hash_desc) - sizeof(struct sl_map_desc)];
 
 	bool percpu;
+	uint32_t value_bytes; /* of a value as it is stored: value_size, or a map's address */
 	size_t area_bytes, percpu_bytes;
 	pthread_mutex_t control_lock; /* control threads that change the table; no worker */
 	struct sl_pool pool;
@@ -57,4 +58,10 @@ static inline uint8_t *sl_hash_value(
 		return (uint8_t *)e + d->value_offset;
 	number = (uint64_t)((uint8_t *)e - (uint8_t *)d->map.data) / d->elem_stride;
 	return d->percpu_values + cpu * d->cpu_stride + number * d->map.value_stride;
+}
+
+/* Of HASH_OF_MAPS: the map that is the value; in a read section, or with a reference's right. */
+static inline struct sl_map *sl_hash_inner(const struct sl_hash *h, const struct sl_hash_elem *e)
+{
+	return __atomic_load_n((struct sl_map **)sl_hash_value(h, e, 0), __ATOMIC_ACQUIRE);
 }

@@ -93,6 +93,7 @@ struct sl_map_ops {
 	long (*for_each)(const struct sl_map_desc *desc, struct sl_ctx *ctx,
 		sl_callback_fn callback, void *callback_ctx, uint64_t flags);
 	const char *lookup_symbol, *update_symbol, *delete_symbol, *for_each_symbol;
+	bool never_inner; /* may not be in a map of maps: -ENOTSUPP */
 	uint32_t desc_size; /* constant bytes from desc on; at least sizeof(struct sl_map_desc) */
 };
 
@@ -105,6 +106,12 @@ struct sl_map {
 	struct sl_btf *btf; /* reference, NULL without */
 	uint32_t btf_key_type_id, btf_value_type_id;
 	uint64_t map_extra;
+	/*
+	 * A map of maps: what all maps in it have in common, as a map that is no object and holds
+	 * nothing (is_template). Owned.
+	 */
+	struct sl_map *inner;
+	bool is_template;
 	bool frozen; /* under the freeze lock */
 	uint64_t program_writers; /* programs that may write: BPF_F_RDONLY_PROG constant folding */
 

@@ -392,5 +392,6 @@ const struct sl_map_ops sl_prog_array_ops = {
 	.next_key = sl_array_next_key,
 	.batch = SL_MAP_BATCH_UPDATE,
 	.sys_update_all = prog_array_sys_update_all,
+	.never_inner = true,
 	.desc_size = sizeof(struct sl_prog_array_desc),
 };

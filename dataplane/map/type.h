@@ -43,6 +43,15 @@ SL_ANY int sl_array_check_btf(const struct sl_map *map, const struct btf *btf, u
 SL_ANY int sl_map_check_no_btf(const struct sl_map *map, const struct btf *btf,
 	uint32_t key_type_id, uint32_t value_type_id);
 
+/*
+ * The template of a map of maps from BPF_MAP_CREATE's inner_map_fd: -EBADF, -EINVAL for what is no
+ * map or a map of maps itself, -ENOTSUPP for a type that may not be inner.
+ */
+SL_CONTROL int sl_inner_template_new(int fd, struct sl_map **ret_template);
+SL_CONTROL void sl_inner_template_free(struct sl_map *inner); /* NULL is fine */
+/* The map behind a descriptor that is to go into `outer`, with a reference; -EINVAL if unlike it. */
+SL_CONTROL int sl_inner_get(const struct sl_map *outer, const void *value, struct sl_map **ret_map);
+
 /* An index as a key, which need not be aligned. */
 static inline uint32_t sl_array_index(const void *key)
 {

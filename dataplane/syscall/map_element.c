@@ -91,6 +91,13 @@ int sl_map_do_lookup(struct sl_map *map, const void *key, void *ret_value, uint6
 	return err;
 }
 
+/* When the caller is told, no program sees the map that was replaced. */
+static void wait_for_programs(const struct sl_map *map)
+{
+	if (map->inner)
+		sl_rcu_synchronize();
+}
+
 int sl_map_do_update(struct sl_map *map, const void *key, const void *value, uint64_t flags)
 {
 	int err;
@@ -101,8 +108,10 @@ int sl_map_do_update(struct sl_map *map, const void *key, const void *value, uin
 		sl_rcu_read_begin();
 		err = map->ops->sys_update(map, key, value, flags);
 		sl_rcu_read_end();
-		if (err != -ENOMEM || waits == GRACE_PERIODS_MAX)
+		if (err != -ENOMEM || waits == GRACE_PERIODS_MAX) {
+			wait_for_programs(map);
 			return err;
+		}
 		/* What programs delete fast comes back after a grace period; we may wait for it. */
 		sl_rcu_synchronize();
 	}
@@ -117,6 +126,7 @@ int sl_map_do_delete(struct sl_map *map, const void *key)
 	sl_rcu_read_begin();
 	err = map->ops->sys_delete(map, key);
 	sl_rcu_read_end();
+	wait_for_programs(map);
 	return err;
 }
 

@@ -244,7 +244,7 @@ static void settle_null(struct sl_env *env, struct sl_state *state, unsigned reg
 			sl_reg_set_const(reg, 0);
 			continue;
 		}
-		reg->flags &= ~SL_REG_OR_NULL;
+		sl_reg_not_null(reg);
 		/* The id of a reference or a lock names it still; others have told all they can. */
 		if (!reg->ref_id && !sl_reg_may_lock(reg))
 			reg->id = 0;
@@ -292,8 +292,7 @@ static void lift_null(const struct bpf_insn *insn, struct sl_state *fall, struct
 	if (!sl_reg_is_pointer(dst) || !sl_reg_is_pointer(src) ||
 		sl_reg_maybe_null(dst) == sl_reg_maybe_null(src))
 		return;
-	dst->flags &= ~SL_REG_OR_NULL;
-	src->flags &= ~SL_REG_OR_NULL;
+	sl_reg_not_null(sl_reg_maybe_null(dst) ? dst : src);
 }
 
 static bool is_null_check(const struct bpf_insn *insn, const struct sl_reg *src)

@@ -124,6 +124,13 @@ static int release(struct sl_env *env, uint32_t ref_id)
 	return 0;
 }
 
+/* Which of the arrays that differ in length it will be is not known. */
+static bool may_be_shorter(const struct sl_map *map)
+{
+	return map->is_template &&
+	       (map->desc.type != BPF_MAP_TYPE_ARRAY || (map->desc.flags & BPF_F_INNER_MAP));
+}
+
 static int set_result(
 	struct sl_env *env, const struct sl_helper *helper, const struct sl_call_meta *meta)
 {
@@ -151,7 +158,7 @@ static int set_result(
 		r0->map_uid = meta->map_uid;
 		or_null = helper->ret == SL_RET_MAP_VALUE_OR_NULL;
 		if (helper->id == BPF_FUNC_map_lookup_elem && meta->const_key >= 0 &&
-			meta->const_key < meta->map->desc.max_entries)
+			meta->const_key < meta->map->desc.max_entries && !may_be_shorter(meta->map))
 			or_null = false;
 		break;
 	case SL_RET_ALLOC_MEM_OR_NULL:

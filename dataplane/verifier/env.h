@@ -201,6 +201,9 @@ int sl_check_plain_pointer(struct sl_env *env, const struct sl_reg *reg, unsigne
 int sl_check_special_fields(
 	struct sl_env *env, const struct sl_reg *reg, int32_t off, uint32_t size, bool by_helper);
 
+/* A pointer that may have been NULL is not: one into a map of maps is then the inner map. */
+void sl_reg_not_null(struct sl_reg *reg);
+
 /* lock.c: bpf_spin_lock, one at a time. */
 /* The map may be used by this type of program. -EINVAL. */
 int sl_check_lock_map(struct sl_env *env, const struct sl_map *map);

@@ -59,6 +59,9 @@ static uint32_t map_index(const struct sl_env *env, const struct sl_map *map)
 	for (uint32_t i = 0; i < env->prog->used_map_count; i++)
 		if (env->prog->used_maps[i] == map)
 			return i;
+	for (uint32_t i = 0; map->is_template && i < env->prog->used_map_count; i++)
+		if (env->prog->used_maps[i]->inner == map)
+			return i | SL_MAP_INNER;
 	return SL_MAP_MIXED;
 }
 
@@ -205,9 +208,12 @@ void sl_facts_finish(struct sl_env *env)
 				       helper->id == BPF_FUNC_redirect_neigh ||
 				       helper->id == BPF_FUNC_redirect_peer;
 	}
-	for (uint32_t i = 0; i < env->prog->used_map_count; i++)
+	for (uint32_t i = 0; i < env->prog->used_map_count; i++) {
+		const struct sl_map *map = env->prog->used_maps[i];
+
 		facts->takes_locks |= sl_btf_record_has(
-			env->prog->used_maps[i]->desc.record, SL_SPECIAL_SPIN_LOCK);
+			(map->inner ? map->inner : map)->desc.record, SL_SPECIAL_SPIN_LOCK);
+	}
 	env->prog->facts = facts;
 	env->facts = NULL;
 }

@@ -40,6 +40,7 @@ struct sl_reg_fact {
 };
 
 #define SL_MAP_MIXED UINT32_MAX
+#define SL_MAP_INNER (1u << 31) /* a map of maps' index: one of the maps in it */
 #define SL_NO_CALL UINT32_MAX
 
 struct sl_call_fact {

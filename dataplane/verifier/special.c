@@ -48,3 +48,18 @@ int sl_check_special_fields(
 	}
 	return 0;
 }
+
+void sl_reg_not_null(struct sl_reg *reg)
+{
+	const struct sl_map *inner = reg->type == SL_REG_MAP_VALUE ? reg->map->inner : NULL;
+	uint32_t timers = SL_SPECIAL_TIMER | SL_SPECIAL_WORKQUEUE | SL_SPECIAL_TASK_WORK;
+
+	reg->flags &= ~SL_REG_OR_NULL;
+	if (!inner)
+		return;
+	reg->type = SL_REG_CONST_MAP;
+	reg->map = reg->map->inner;
+	/* Which of the inner maps it is matters to what is started on their values. */
+	if (sl_btf_record_has(inner->desc.record, timers))
+		reg->map_uid = reg->id;
+}
