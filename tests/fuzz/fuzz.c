@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,7 +181,12 @@ static bool is_over(double start)
 static void work(double start)
 {
 	struct fuzz_world standard;
+	cpu_set_t cpus;
 
+	/* Both sides use the same CPU's values of a map. */
+	CPU_ZERO(&cpus);
+	CPU_SET(sched_getcpu(), &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
 	fuzz_world_open(&standard, fuzz_standard_setting(), oracle_permitted());
 	while (!is_over(start)) {
 		alarm(LIMIT_S);
