@@ -16,6 +16,7 @@ const char *const fuzz_outcome_names[FUZZ_OUTCOMES] = {
 	[BOTH_REFUSE] = "both refuse",
 	[VARIES] = "varies",
 	[KERNEL_BUG] = "kernel bugs",
+	[UNAVAILABLE] = "unavailable helpers",
 	[OTHER_ERRNO] = "other errno",
 	[ONLY_KERNEL_ACCEPTS] = "only kernel accepts",
 	[ONLY_SLUICE_ACCEPTS] = "only Sluice accepts",
@@ -197,5 +198,8 @@ void fuzz_check(const struct fuzz_world *world, const struct fuzz_program *progr
 			close(fds[side]);
 	if (verdict.outcome >= KERNEL_BUG)
 		sign(world, program, &verdict);
+	if ((verdict.outcome == OTHER_ERRNO || verdict.outcome == ONLY_KERNEL_ACCEPTS) &&
+		strstr(verdict.signature, "is not available: "))
+		verdict.outcome = UNAVAILABLE;
 	*ret_verdict = verdict;
 }

@@ -8,6 +8,7 @@ enum fuzz_outcome {
 	BOTH_REFUSE,
 	VARIES, /* unequal, but so is one side to itself: addresses, clocks, random numbers */
 	KERNEL_BUG, /* it refuses with EFAULT, and says that it should not have come to that */
+	UNAVAILABLE, /* Sluice refuses for a helper that it is known not to have */
 	OTHER_ERRNO, /* both refuse, differently */
 	ONLY_KERNEL_ACCEPTS,
 	ONLY_SLUICE_ACCEPTS,

@@ -127,7 +127,7 @@ static void try_program(
 	fuzz_check(world, program, run, &verdict);
 	progress->totals[verdict.outcome]++;
 	progress->ran += run && verdict.outcome == BOTH_ACCEPT && program->runnable;
-	if (verdict.outcome > KERNEL_BUG)
+	if (verdict.outcome > UNAVAILABLE)
 		keep_finding(world, program, &verdict, number);
 }
 
@@ -281,7 +281,7 @@ static int replay(void)
 	printf("%s %s %s\n", fuzz_outcome_names[verdict.outcome], verdict.signature,
 		verdict.detail);
 	fuzz_world_close(&world);
-	return verdict.outcome > KERNEL_BUG;
+	return verdict.outcome > UNAVAILABLE;
 }
 
 static int usage(void)
