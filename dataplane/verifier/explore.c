@@ -181,6 +181,14 @@ static int check_exit(struct sl_env *env, bool *ret_show)
 	return err ? err : 1;
 }
 
+static bool is_comparison(const struct bpf_insn *insn)
+{
+	uint8_t class = BPF_CLASS(insn->code), op = BPF_OP(insn->code);
+
+	return (class == BPF_JMP || class == BPF_JMP32) && op != BPF_JA && op != BPF_CALL &&
+	       op != BPF_EXIT && op <= BPF_JSLE;
+}
+
 static int execute(struct sl_env *env, const struct bpf_insn *insn, bool *ret_show)
 {
 	uint32_t next = env->insn + 1;
@@ -191,7 +199,10 @@ static int execute(struct sl_env *env, const struct bpf_insn *insn, bool *ret_sh
 		sl_say(env, "BPF_LD_[ABS|IND] instructions not allowed for this program type\n");
 		return -EINVAL;
 	}
-	err = sl_insn_check(&env->log, insn);
+	/* Nor does it come to the rest of a comparison when the first operand is not there. */
+	err = is_comparison(insn) ? sl_check_read(env, insn->dst_reg) : 0;
+	if (!err)
+		err = sl_insn_check(&env->log, insn);
 	if (err)
 		return err;
 	switch (BPF_CLASS(insn->code)) {

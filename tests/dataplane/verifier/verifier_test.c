@@ -61,6 +61,10 @@ static const struct row basics[] = {
 	{ "sign extended move", XDP, ACCEPT,
 		{ HELPER(BPF_FUNC_get_prandom_u32), INSN(BPF_ALU64 | BPF_MOV | BPF_X, R1, R0, 8, 0),
 			RETURN(0) } },
+	{ "comparison of nothing, and with a register too many", XDP, "R0 !read_ok",
+		{ INSN(BPF_JMP | BPF_JEQ | BPF_K, R0, R1, 0, 0), RETURN(0) } },
+	{ "comparison with a register too many", XDP, "BPF_JMP/JMP32 uses reserved fields",
+		{ INSN(BPF_JMP | BPF_JEQ | BPF_K, R1, R1, 0, 0), RETURN(0) } },
 };
 
 static const struct row stack_rows[] = {
