@@ -90,6 +90,10 @@ static int search(struct sl_env *env, struct walk *walk)
 	while (!err) {
 		callee = next_call(env, walk);
 		if (callee >= 0) {
+			err = sl_exceptions_check_call(
+				env, walk->insn[walk->frame] - 1, (uint32_t)callee);
+			if (err)
+				return err;
 			if (++walk->frame >= SL_MAX_FRAMES) {
 				sl_say(env, "the call stack of %u frames is too deep !\n",
 					walk->frame);

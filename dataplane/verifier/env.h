@@ -84,6 +84,7 @@ struct sl_env {
 	struct sl_facts *facts;
 	uint32_t call_capacity;
 	struct sl_sig *sigs; /* by function: what its declaration says */
+	int exception_func; /* that the program names for exceptions; -1 none */
 	struct sl_log log;
 	uint32_t log_level;
 
@@ -245,6 +246,11 @@ int sl_global_check_result(struct sl_env *env);
 void sl_global_check_main(struct sl_env *env);
 /* Explores what the explored code calls. */
 int sl_global_verify_called(struct sl_env *env);
+
+/* exceptions.c */
+int sl_exceptions_find(struct sl_env *env);
+/* The function for exceptions is not one to call: `insn` is a call of `func`. */
+int sl_exceptions_check_call(struct sl_env *env, uint32_t insn, uint32_t func);
 
 /* verifier.c: explores a function on its own, the main program or a global one. */
 int sl_explore_function(struct sl_env *env, uint32_t func);

@@ -175,6 +175,11 @@ int sl_global_set_arguments(struct sl_env *env, uint32_t func, struct sl_frame *
 
 	sl_say(env, "Validating %s() func#%u...\n", sl_sig_name(env, func), func);
 	err = sl_sig_resolve(env, func);
+	if (!err && (int)func == env->exception_func &&
+		(sig->arg_count != 1 || sig->args[0].kind != SL_SIG_SCALAR)) {
+		sl_say(env, "exception cb only supports single integer argument\n");
+		err = -EINVAL;
+	}
 	for (unsigned i = 0; !err && i < sig->arg_count; i++)
 		set_argument(env, &frame->regs[BPF_REG_1 + i], &sig->args[i]);
 	return err;

@@ -31,6 +31,8 @@ static int check_structure(struct sl_env *env)
 	if (!err)
 		err = sl_sigs_new(env);
 	if (!err)
+		err = sl_exceptions_find(env);
+	if (!err)
 		err = sl_cfg_check_insns(env->cfg, &env->log, sl_maps_resolve, env);
 	if (!err)
 		err = sl_cfg_walk(env->cfg, &env->log);

@@ -83,6 +83,7 @@ struct row {
 		enum btf_func_linkage linkage;
 	} funcs[3]; /* after the main one; start 0 for none. The third takes nothing. */
 	struct bpf_insn insns[32];
+	const char *main_tag; /* of the main program */
 	bool ours; /* refused by us only: the reason is in docs/differences.md */
 };
 
@@ -289,6 +290,26 @@ static const struct row rows[] = {
 			MOV_X(1, 2), MOV(2, 0), HELPER(BPF_FUNC_skb_pull_data), JEQ(6, 0, 1),
 			LDX(BPF_W, 0, 6, 0), RETURN(0) },
 		.ours = true },
+	/* The function that exceptions would go to. */
+	{ "exceptions go nowhere", "exception callback 'fourth' could not be found in BTF", XDP,
+		{ { INT } }, { { 3, GLOBAL } }, { MOV(1, 0), CALL(1), EXIT, RETURN(0) },
+		.main_tag = "exception_callback:fourth" },
+	{ "exceptions go to two functions", "multiple exception callback tags", XDP, { { INT } },
+		{ { 3, GLOBAL } }, { MOV(1, 0), CALL(1), EXIT, RETURN(0) },
+		.main_tag = "exception_callback:second,exception_callback:third" },
+	{ "exceptions go to a static function", "'second' must have global linkage", XDP,
+		{ { INT } }, { { 3, STATIC } }, { MOV(1, 0), CALL(1), EXIT, RETURN(0) },
+		.main_tag = "exception_callback:second" },
+	{ "exceptions go to the main program", "invalid exception callback insn_off", XDP,
+		{ { INT } }, { { 3, GLOBAL } }, { MOV(1, 0), CALL(1), EXIT, RETURN(0) },
+		.main_tag = "exception_callback:first" },
+	{ "exceptions go where calls go", "insn 1 cannot call exception cb directly", XDP,
+		{ { INT } }, { { 3, GLOBAL } }, { MOV(1, 0), CALL(1), EXIT, RETURN(0) },
+		.main_tag = "exception_callback:second" },
+	{ "exceptions go to a function of two numbers", "only supports single integer argument",
+		XDP, { { INT }, { INT } }, { { 4, GLOBAL } },
+		{ MOV(1, 0), MOV(2, 0), CALL(1), EXIT, RETURN(0) },
+		.main_tag = "exception_callback:second" },
 	{ "packet load that ends the function", NULL, CLS, { { SK_BUFF } }, { { 3, GLOBAL } },
 		{ CALL(2), ADD(0, 3), EXIT, MOV_X(6, 1),
 			INSN(BPF_LD | BPF_ABS | BPF_W, 0, 0, 0, 5000), RETURN(1) } },
@@ -331,13 +352,13 @@ static void add_types(struct btf *btf, int ids[TYPES])
 	ids[EMPTY_PTR] = btf__add_ptr(btf, btf__add_struct(btf, "empty", 0));
 }
 
-static void add_tags(struct btf *btf, int func, unsigned arg, const char *tags)
+static void add_tags(struct btf *btf, int func, int arg, const char *tags)
 {
 	char text[64];
 
 	snprintf(text, sizeof(text), "%s", tags ? tags : "");
 	for (char *rest = text, *tag; (tag = strsep(&rest, ",")) && tag[0];)
-		btf__add_decl_tag(btf, tag, func, (int)arg);
+		btf__add_decl_tag(btf, tag, func, arg);
 }
 
 static int add_function(struct btf *btf, const int ids[TYPES], const char *name, int linkage,
@@ -349,7 +370,7 @@ static int add_function(struct btf *btf, const int ids[TYPES], const char *name,
 		btf__add_func_param(btf, "arg", ids[args[i].type]);
 	func = btf__add_func(btf, name, linkage, proto);
 	for (unsigned i = 0; args && args[i].type != NONE; i++)
-		add_tags(btf, func, i, args[i].tag);
+		add_tags(btf, func, (int)i, args[i].tag);
 	return func;
 }
 
@@ -365,6 +386,7 @@ static int load_types(
 
 	add_types(btf, ids);
 	infos[0] = (struct bpf_func_info){ 0, add_function(btf, ids, "first", GLOBAL, NULL) };
+	add_tags(btf, (int)infos[0].type_id, -1, row->main_tag);
 	for (unsigned i = 0; i < 2 && row->funcs[i].start; i++)
 		infos[count++] = (struct bpf_func_info){ row->funcs[i].start,
 			add_function(btf, ids, names[i], row->funcs[i].linkage,
