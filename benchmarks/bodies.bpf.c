@@ -64,6 +64,32 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } events SEC(".maps");
 
+struct locked_counter {
+	struct bpf_spin_lock lock;
+	__u32 packets;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BODY_REPEAT);
+	__type(key, __u32);
+	__type(value, struct locked_counter);
+} locked_counters SEC(".maps");
+
+struct inner_counters {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BODY_REPEAT);
+	__type(key, __u32);
+	__type(value, __u64);
+} inner_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct inner_counters);
+} sets SEC(".maps") = { .values = { &inner_counters } };
+
 /* What a body returns when its part of the packet is not as expected: the program ends. */
 #define STOP (~0ull)
 
@@ -129,6 +155,33 @@ static __always_inline __u64 body_counter(void *part, void *end, __u32 i)
 	return 0;
 }
 
+static __always_inline __u64 body_locked(void *part, void *end, __u32 i)
+{
+	__u32 key = counter_of(part);
+	struct locked_counter *count = bpf_map_lookup_elem(&locked_counters, &key);
+
+	if (!count)
+		return STOP;
+	bpf_spin_lock(&count->lock);
+	count->packets++;
+	bpf_spin_unlock(&count->lock);
+	return 0;
+}
+
+static __always_inline __u64 body_inner(void *part, void *end, __u32 i)
+{
+	__u32 key = counter_of(part), set = 0;
+	void *counts = bpf_map_lookup_elem(&sets, &set);
+	__u64 *count;
+
+	if (!counts)
+		return STOP;
+	count = bpf_map_lookup_elem(counts, &key);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	return 0;
+}
+
 static __always_inline __u64 body_percpu(void *part, void *end, __u32 i)
 {
 	__u32 key = counter_of(part);
@@ -178,6 +231,8 @@ BODY(parse)
 BODY(checksum)
 BODY(counter)
 BODY(percpu)
+BODY(locked)
+BODY(inner)
 BODY(hash)
 
 /* Hits in a table of BODY_FLOWS, another flow each time. */

@@ -53,6 +53,8 @@ static const struct row rows[] = {
 	{ "checksum 20 + 64 bytes", "checksum_1", "checksum_32", 31, 50000, 0.7 },
 	{ "array counter, atomic", "counter_1", "counter_32", 31, 50000, 0.8 },
 	{ "per-CPU array counter", "percpu_1", "percpu_32", 31, 100000, 1.0 },
+	{ "array counter, spin lock", "locked_1", "locked_32", 31, 50000, 1.0 },
+	{ "counter in an inner array", "inner_1", "inner_32", 31, 50000, 0 },
 	{ "hash hit, 1k keys", "hash_1", "hash_32", 31, 30000, 0.6 },
 	{ "hash hit, 64k varying", "flows_1", "flows_32", 31, 10000, 0.65 },
 	{ "tail call, run-time index", "nothing_tc_1", "jump_chain", BODY_JUMPS, 50000, 0 },
