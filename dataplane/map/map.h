@@ -92,6 +92,10 @@ struct sl_map_ops {
 	 */
 	long (*for_each)(const struct sl_map_desc *desc, struct sl_ctx *ctx,
 		sl_callback_fn callback, void *callback_ctx, uint64_t flags);
+	/* QUEUE and STACK: bpf_map_push_elem, _pop_elem and _peek_elem; only together. */
+	long (*push)(struct sl_map *map, const void *value, uint64_t flags);
+	long (*pop)(struct sl_map *map, void *ret_value);
+	long (*peek)(struct sl_map *map, void *ret_value);
 	const char *lookup_symbol, *update_symbol, *delete_symbol, *for_each_symbol;
 	bool never_inner; /* may not be in a map of maps: -ENOTSUPP */
 	uint32_t desc_size; /* constant bytes from desc on; at least sizeof(struct sl_map_desc) */

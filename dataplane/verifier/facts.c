@@ -211,8 +211,10 @@ void sl_facts_finish(struct sl_env *env)
 	for (uint32_t i = 0; i < env->prog->used_map_count; i++) {
 		const struct sl_map *map = env->prog->used_maps[i];
 
-		facts->takes_locks |= sl_btf_record_has(
-			(map->inner ? map->inner : map)->desc.record, SL_SPECIAL_SPIN_LOCK);
+		if (map->inner)
+			map = map->inner;
+		facts->takes_locks |=
+			map->ops->push || sl_btf_record_has(map->desc.record, SL_SPECIAL_SPIN_LOCK);
 	}
 	env->prog->facts = facts;
 	env->facts = NULL;

@@ -57,7 +57,7 @@ static int create_map(enum bpf_map_type type, uint32_t flags)
 
 	memset(&attr, 0, sizeof(attr));
 	attr.map_type = type;
-	attr.key_size = KEY_SIZE;
+	attr.key_size = type == BPF_MAP_TYPE_QUEUE || type == BPF_MAP_TYPE_STACK ? 0 : KEY_SIZE;
 	attr.value_size = fds ? sizeof(uint32_t) : VALUE_SIZE;
 	attr.max_entries = 1;
 	attr.map_flags = flags;
