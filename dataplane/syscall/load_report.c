@@ -24,6 +24,8 @@ int sluice_load_report(int prog_fd, struct sluice_load_report *ret_report)
 		.codegen_ns = prog->code->codegen_ns,
 		.insn_count = prog->insn_count,
 		.verified_insns = prog->verified_insns,
+		.peak_states = prog->peak_states,
+		.peak_state_bytes = prog->peak_state_bytes,
 		.code_bytes = prog->code->text_len_bytes,
 	};
 	sl_object_unref(obj);

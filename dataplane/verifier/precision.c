@@ -1,9 +1,9 @@
 #include "env.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
 #include "prog.h"
 
 /*
@@ -25,7 +25,8 @@ int sl_jump_push(struct sl_env *env, uint8_t flags, uint32_t frame, uint32_t slo
 	if (env->jump_entry < 0) {
 		if (state->jump_count == state->jump_capacity) {
 			uint32_t capacity = state->jump_capacity ? state->jump_capacity * 2 : 8;
-			struct sl_jump *jumps = realloc(state->jumps, capacity * sizeof(*jumps));
+			struct sl_jump *jumps =
+				sl_memory_realloc(state->jumps, capacity * sizeof(*jumps));
 
 			if (!jumps)
 				return -ENOMEM;

@@ -123,6 +123,13 @@ void sl_print_changes(struct sl_env *env)
 	sl_print_state(env, env->cur, env->cur->cur_frame, false);
 }
 
+/* Several records may name one line of the source: where statements share it. */
+static bool same_line(const struct bpf_line_info *a, const struct bpf_line_info *b)
+{
+	return b && a->file_name_off == b->file_name_off && a->line_off == b->line_off &&
+	       BPF_LINE_INFO_LINE_NUM(a->line_col) == BPF_LINE_INFO_LINE_NUM(b->line_col);
+}
+
 void sl_print_source(struct sl_env *env, uint32_t index)
 {
 	const struct sl_prog *prog = env->prog;
@@ -141,7 +148,7 @@ void sl_print_source(struct sl_env *env, uint32_t index)
 			high = middle;
 		}
 	}
-	if (!info || info == env->prev_line)
+	if (!info || same_line(info, env->prev_line))
 		return;
 	env->prev_line = info;
 	line = btf__str_by_offset(prog->btf->btf, info->line_off);

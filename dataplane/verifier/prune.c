@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
 #include "prog.h"
 
 /*
@@ -46,7 +47,7 @@ static void clean_frame(struct sl_frame *frame, uint16_t live)
 	/* Dead slots at the far end need not be stored. */
 	frame->slot_count = used;
 	if (!used) {
-		free(frame->slots);
+		sl_memory_free(frame->slots);
 		frame->slots = NULL;
 		frame->slot_capacity = 0;
 	}
@@ -66,7 +67,7 @@ static void clean(struct sl_env *env, struct sl_kept *kept)
 		clean_frame(state->frames[f], env->cfg->insns[insn].live_in);
 	}
 	/* Nobody walks back through a finished state. */
-	free(state->jumps);
+	sl_memory_free(state->jumps);
 	state->jumps = NULL;
 	state->jump_count = state->jump_capacity = 0;
 }

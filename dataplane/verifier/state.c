@@ -1,20 +1,25 @@
 #include "state.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "memory.h"
 
 struct sl_state *sl_state_new(void)
 {
-	return calloc(1, sizeof(struct sl_state));
+	struct sl_state *state = sl_memory_alloc(sizeof(*state));
+
+	if (state)
+		memset(state, 0, sizeof(*state));
+	return state;
 }
 
 static void frame_free(struct sl_frame *frame)
 {
 	if (!frame)
 		return;
-	free(frame->slots);
-	free(frame);
+	sl_memory_free(frame->slots);
+	sl_memory_free(frame);
 }
 
 void sl_state_free(struct sl_state *state)
@@ -23,14 +28,14 @@ void sl_state_free(struct sl_state *state)
 		return;
 	for (unsigned i = 0; i < SL_MAX_FRAMES; i++)
 		frame_free(state->frames[i]);
-	free(state->jumps);
-	free(state->refs);
-	free(state);
+	sl_memory_free(state->jumps);
+	sl_memory_free(state->refs);
+	sl_memory_free(state);
 }
 
 static struct sl_frame *frame_copy(const struct sl_frame *frame)
 {
-	struct sl_frame *copy = malloc(sizeof(*copy));
+	struct sl_frame *copy = sl_memory_alloc(sizeof(*copy));
 
 	if (!copy)
 		return NULL;
@@ -39,9 +44,9 @@ static struct sl_frame *frame_copy(const struct sl_frame *frame)
 	copy->slot_capacity = frame->slot_count;
 	if (!frame->slot_count)
 		return copy;
-	copy->slots = malloc(frame->slot_count * sizeof(*copy->slots));
+	copy->slots = sl_memory_alloc(frame->slot_count * sizeof(*copy->slots));
 	if (!copy->slots) {
-		free(copy);
+		sl_memory_free(copy);
 		return NULL;
 	}
 	memcpy(copy->slots, frame->slots, frame->slot_count * sizeof(*copy->slots));
@@ -50,7 +55,7 @@ static struct sl_frame *frame_copy(const struct sl_frame *frame)
 
 static void *copy_array(const void *array, uint32_t count, size_t size, uint32_t *ret_capacity)
 {
-	void *copy = malloc((count ? count : 1) * size);
+	void *copy = sl_memory_alloc((count ? count : 1) * size);
 
 	*ret_capacity = count ? count : 1;
 	if (copy && count)
@@ -60,7 +65,7 @@ static void *copy_array(const void *array, uint32_t count, size_t size, uint32_t
 
 struct sl_state *sl_state_copy(const struct sl_state *state, bool with_jumps)
 {
-	struct sl_state *copy = malloc(sizeof(*copy));
+	struct sl_state *copy = sl_memory_alloc(sizeof(*copy));
 
 	if (!copy)
 		return NULL;
@@ -98,10 +103,11 @@ struct sl_frame *sl_state_enter(
 	struct sl_state *state, uint32_t func, uint32_t callsite, uint32_t instance)
 {
 	uint32_t number = state->frames[0] ? state->cur_frame + 1 : 0;
-	struct sl_frame *frame = calloc(1, sizeof(*frame));
+	struct sl_frame *frame = sl_memory_alloc(sizeof(*frame));
 
 	if (!frame)
 		return NULL;
+	memset(frame, 0, sizeof(*frame));
 	sl_reg_set_pointer(&frame->regs[BPF_REG_10], SL_REG_STACK);
 	frame->regs[BPF_REG_10].frame = number;
 	frame->callsite = callsite;
@@ -125,7 +131,7 @@ int sl_frame_grow(struct sl_frame *frame, uint32_t bytes)
 	if (count <= frame->slot_count)
 		return 0;
 	if (count > frame->slot_capacity) {
-		struct sl_slot *slots = realloc(frame->slots, count * sizeof(*slots));
+		struct sl_slot *slots = sl_memory_realloc(frame->slots, count * sizeof(*slots));
 
 		if (!slots)
 			return -ENOMEM;
@@ -142,7 +148,7 @@ int sl_state_add_ref(struct sl_state *state, uint32_t id, uint32_t insn)
 {
 	if (state->ref_count == state->ref_capacity) {
 		uint32_t capacity = state->ref_capacity ? state->ref_capacity * 2 : 4;
-		struct sl_ref *refs = realloc(state->refs, capacity * sizeof(*refs));
+		struct sl_ref *refs = sl_memory_realloc(state->refs, capacity * sizeof(*refs));
 
 		if (!refs)
 			return -ENOMEM;

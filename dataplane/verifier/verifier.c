@@ -8,6 +8,7 @@
 #include "btf.h"
 #include "env.h"
 #include "map.h"
+#include "memory.h"
 #include "prog.h"
 #include "prog_array.h"
 #include "prog_type.h"
@@ -107,6 +108,7 @@ static void print_stats(struct sl_env *env, uint64_t time_ns)
 {
 	if (env->log.user->level & LOG_STATS) {
 		sl_say(env, "verification time %llu usec\n", (unsigned long long)time_ns / 1000);
+		sl_say(env, "peak memory of states %zu KiB\n", sl_memory_peak() >> 10);
 		sl_say(env, "stack depth ");
 		for (uint32_t i = 0; i < env->cfg->func_count; i++)
 			sl_say(env, "%s%u", i ? "+" : "", env->stack_bytes[i]);
@@ -138,7 +140,12 @@ static int verify(struct sl_env *env)
 		err = sl_check_stack_depth(env);
 	if (!err)
 		err = check_jump_tables(env);
+	if (err == -ENOMEM && sl_memory_exhausted())
+		sl_say(env, "The states to keep need more than %u MiB\n",
+			SL_STATE_MEMORY_MAX >> 20);
 	env->prog->verified_insns = env->processed;
+	env->prog->peak_states = env->peak_states;
+	env->prog->peak_state_bytes = sl_memory_peak();
 	print_stats(env, now_ns() - start_ns);
 	return err;
 }
@@ -154,6 +161,7 @@ int sl_verify(struct sl_prog *prog, struct sl_log_buf *log)
 	env->prog = prog;
 	env->type = sl_prog_type_of(prog->type);
 	env->log_level = log ? log->level & 3 : 0;
+	sl_memory_begin(SL_STATE_MEMORY_MAX);
 	env->strict_alignment = prog->flags & BPF_F_STRICT_ALIGNMENT;
 	err = sl_vlog_init(&env->log, log ? log : &none);
 	if (err) {

@@ -42,6 +42,8 @@ struct sluice_load_report {
 	uint64_t emit_ns, link_ns, optimize_ns, codegen_ns; /* the JIT's phases, in this order */
 	uint32_t insn_count, verified_insns; /* as loaded; as the verifier walked them */
 	uint32_t code_bytes;
+	uint32_t peak_states; /* that the verifier kept at a time, and their memory */
+	uint64_t peak_state_bytes;
 };
 
 /* For a program's descriptor. -1 with errno EBADF or EINVAL. */

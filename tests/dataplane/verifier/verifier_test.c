@@ -596,8 +596,11 @@ TEST(verifier, statistics_at_their_level)
 	EXPECT_EQ(both_ours(XDP, insns, 6, 4, true, text, sizeof(text), NULL), 0);
 	EXPECT_TRUE(strncmp(text, "verification time ", 18) == 0);
 	rest = strchrnul(text, '\n');
+	EXPECT_TRUE(strncmp(rest, "\npeak memory of states ", 23) == 0);
+	rest = strstr(text, " KiB\n");
+	ASSERT_NE(rest, NULL);
 	EXPECT_STREQ(rest,
-		"\nstack depth 0+24\nprocessed 6 insns (limit 1000000) max_states_per_insn 0 "
+		" KiB\nstack depth 0+24\nprocessed 6 insns (limit 1000000) max_states_per_insn 0 "
 		"total_states 0 peak_states 0 mark_read 0\n");
 	if (!oracle_permitted())
 		return;
