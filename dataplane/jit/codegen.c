@@ -113,15 +113,33 @@ void sl_codegen_put_target(LLVMTargetMachineRef target)
 /* Vectors of unrolled loops: what they save of a checksum is not worth the time in long programs. */
 #define MAX_STRAIGHT_VECTORS 512 /* instructions */
 
+/* Loops stay loops in programs that have many: unrolled they take seconds. */
+#define MAX_UNROLLED 8192 /* instructions */
+#define LOOPS_KEPT "loop-mssa(loop-rotate,licm)," INSTCOMBINE ",loop(indvars,loop-deletion),sroa,"
+
 static const char straight_pipeline[] = FIRST INLINE REST VALUES LAST;
 static const char long_loop_pipeline[] = FIRST INLINE REST LOOPS VALUES LOOP_VECTORS LAST;
+static const char kept_loop_pipeline[] = FIRST INLINE REST LOOPS_KEPT VALUES LAST;
 static const char loop_pipeline[] =
 	FIRST INLINE REST LOOPS VALUES LOOP_VECTORS STRAIGHT_VECTORS LAST;
 
+/*
+ * Beyond MAX_OPTIMIZED instructions only what makes SSA of registers and stack: the rest would take
+ * seconds, and programs of this size are generated ones that nobody waits for at run time.
+ */
+#define MAX_OPTIMIZED 40000 /* instructions */
+
+static const char huge_pipeline[] =
+	"function<eager-inv>(sroa,early-cse,simplifycfg),always-inline,globaldce";
+
 static const char *pipeline_for(unsigned insn_count, bool has_loops)
 {
+	if (insn_count > MAX_OPTIMIZED)
+		return huge_pipeline;
 	if (!has_loops)
 		return straight_pipeline;
+	if (insn_count > MAX_UNROLLED)
+		return kept_loop_pipeline;
 	return insn_count > MAX_STRAIGHT_VECTORS ? long_loop_pipeline : loop_pipeline;
 }
 
@@ -142,7 +160,29 @@ int sl_codegen_optimize(
 	return -EIO;
 }
 
-int sl_codegen_object(
+/*
+ * The instruction selector and the register allocator take time that grows with the square of a
+ * block's length: above this the quick ones, which are linear, generate the code.
+ */
+#define MAX_BLOCK 6000 /* LLVM instructions */
+
+static bool has_long_block(LLVMModuleRef module)
+{
+	for (LLVMValueRef f = LLVMGetFirstFunction(module); f; f = LLVMGetNextFunction(f)) {
+		for (LLVMBasicBlockRef b = LLVMGetFirstBasicBlock(f); b;
+			b = LLVMGetNextBasicBlock(b)) {
+			unsigned count = 0;
+
+			for (LLVMValueRef i = LLVMGetFirstInstruction(b); i;
+				i = LLVMGetNextInstruction(i))
+				if (++count > MAX_BLOCK)
+					return true;
+		}
+	}
+	return false;
+}
+
+static int emit_object(
 	LLVMModuleRef module, LLVMTargetMachineRef target, LLVMMemoryBufferRef *ret_object)
 {
 	char *message = NULL;
@@ -153,4 +193,21 @@ int sl_codegen_object(
 	sl_log(SL_LOG_ERROR, "jit: code generator: %s", message);
 	LLVMDisposeMessage(message);
 	return -EIO;
+}
+
+int sl_codegen_object(LLVMModuleRef module, LLVMTargetMachineRef target, unsigned insn_count,
+	LLVMMemoryBufferRef *ret_object)
+{
+	LLVMTargetMachineRef quick;
+	int err;
+
+	if (insn_count <= MAX_OPTIMIZED && !has_long_block(module))
+		return emit_object(module, target, ret_object);
+	quick = LLVMCreateTargetMachine(host.target, host.triple, host.cpu, host.features,
+		LLVMCodeGenLevelNone, LLVMRelocPIC, LLVMCodeModelSmall);
+	if (!quick)
+		return -EIO;
+	err = emit_object(module, quick, ret_object);
+	LLVMDisposeTargetMachine(quick);
+	return err;
 }

@@ -67,7 +67,7 @@ static int compile(struct sl_emitter *e, struct sl_prog *prog, LLVMContextRef co
 		return err;
 	sl_dump_ir(prog, "opt", e->module);
 	sl_dump_asm(prog, e->module, target);
-	err = sl_codegen_object(e->module, target, &object);
+	err = sl_codegen_object(e->module, target, prog->insn_count, &object);
 	if (err)
 		return err;
 	sl_dump_object(prog, object);

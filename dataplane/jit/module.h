@@ -34,8 +34,8 @@ int sl_codegen_get_target(LLVMTargetMachineRef *ret_target);
 void sl_codegen_put_target(LLVMTargetMachineRef target);
 int sl_codegen_optimize(
 	LLVMModuleRef module, LLVMTargetMachineRef target, unsigned insn_count, bool has_loops);
-int sl_codegen_object(
-	LLVMModuleRef module, LLVMTargetMachineRef target, LLVMMemoryBufferRef *ret_object);
+int sl_codegen_object(LLVMModuleRef module, LLVMTargetMachineRef target, unsigned insn_count,
+	LLVMMemoryBufferRef *ret_object);
 
 /* load.c: takes the object over, also on failure. */
 int sl_load_object(

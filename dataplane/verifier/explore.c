@@ -17,8 +17,8 @@ int sl_explore_push(struct sl_env *env, uint32_t insn, struct sl_state **ret_sta
 {
 	struct sl_pending *pending;
 
-	if (env->pending_count > SL_MAX_PENDING) {
-		sl_say(env, "The sequence of %u jumps is too complex.\n", env->pending_count);
+	if (env->pending_count == SL_MAX_PENDING) {
+		sl_say(env, "The sequence of %u jumps is too complex.\n", env->pending_count + 1);
 		return -EFAULT;
 	}
 	pending = malloc(sizeof(*pending));
