@@ -36,7 +36,8 @@ enum sl_arg {
 	SL_ARG_FUNC, /* a callback: BPF_PSEUDO_FUNC */
 	SL_ARG_STACK, /* any stack pointer: a callback's context, or NULL */
 	SL_ARG_STACK_OR_NULL,
-	SL_ARG_SOCKET,
+	SL_ARG_SOCK_COMMON, /* any socket that the verifier gave out */
+	SL_ARG_SOCK_OR_BTF, /* the same; in the kernel also a pointer of its own types */
 	SL_ARG_LONG_PTR, /* pointer to 8 aligned writable bytes, need not be initialised */
 	SL_ARG_INT_PTR,
 	SL_ARG_CONST_STR, /* NUL-terminated string in a read-only map */
@@ -50,6 +51,8 @@ enum sl_ret {
 	SL_RET_MAP_VALUE,
 	SL_RET_ALLOC_MEM_OR_NULL, /* size given by the SL_ARG_CONST argument */
 	SL_RET_SOCKET_OR_NULL,
+	SL_RET_SOCK_COMMON_OR_NULL,
+	SL_RET_TCP_SOCK_OR_NULL,
 	SL_RET_DYNPTR_MEM_OR_NULL,
 };
 
@@ -62,6 +65,7 @@ enum sl_helper_flags {
 	SL_HELPER_MIGHT_SLEEP = 1 << 5,
 	SL_HELPER_ALL_REGS =
 		1 << 6, /* gets R1..R5 as they are, those past the row's arguments too */
+	SL_HELPER_CASTS = 1 << 8, /* the result belongs to the reference of the argument */
 	SL_HELPER_LEAVES_MEMORY = 1 << 7, /* may not write all of an _UNINIT argument */
 };
 

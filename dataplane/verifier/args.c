@@ -14,6 +14,7 @@
 #define MEMORY_TYPES                                                                        \
 	(TYPE(STACK) | TYPE(PACKET) | TYPE(PACKET_META) | TYPE(MAP_KEY) | TYPE(MAP_VALUE) | \
 		TYPE(MEM))
+#define SOCK_TYPES (TYPE(SOCKET) | TYPE(SOCK_COMMON) | TYPE(TCP_SOCK) | TYPE(XDP_SOCK))
 
 /* One row per kind of argument; a kind without one is not taken yet. */
 struct arg_rule {
@@ -154,6 +155,16 @@ static int check_release(
 	return 0;
 }
 
+static int check_sock(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
+{
+	int err = check_release(env, regno, arg, meta);
+
+	/* What is derived from it goes with it. */
+	if (!err)
+		meta->ref_id = sl_env_reg(env, regno)->ref_id;
+	return err;
+}
+
 static int check_string(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
@@ -251,7 +262,12 @@ static const struct arg_rule rules[] = {
 		.check = check_lock },
 	[SL_ARG_STACK] = { .types = TYPE(STACK), .expected = "fp" },
 	[SL_ARG_STACK_OR_NULL] = { .types = TYPE(STACK), .expected = "fp", .or_null = true },
-	[SL_ARG_SOCKET] = { .types = TYPE(SOCKET), .expected = "sock", .check = check_release },
+	[SL_ARG_SOCK_COMMON] = { .types = SOCK_TYPES,
+		.expected = "sock_common, sock, tcp_sock, xdp_sock",
+		.check = check_sock },
+	[SL_ARG_SOCK_OR_BTF] = { .types = SOCK_TYPES,
+		.expected = "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_",
+		.check = check_sock },
 	[SL_ARG_CONST_STR] = { .types = TYPE(MAP_VALUE),
 		.expected = "map_value",
 		.check = check_string },

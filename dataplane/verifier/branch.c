@@ -200,7 +200,7 @@ static bool never_null(const struct sl_reg *reg)
 {
 	return !sl_reg_maybe_null(reg) &&
 	       (reg->type == SL_REG_MAP_VALUE || reg->type == SL_REG_MAP_KEY ||
-		       reg->type == SL_REG_MEM || reg->type == SL_REG_SOCKET ||
+		       reg->type == SL_REG_MEM || sl_reg_is_sock(reg) ||
 		       reg->type == SL_REG_CONST_MAP);
 }
 
@@ -235,7 +235,8 @@ static void settle_null(struct sl_env *env, struct sl_state *state, unsigned reg
 	struct sl_reg *checked = &sl_state_frame(state)->regs[regno];
 	uint32_t id = checked->id, ref_id = checked->ref_id;
 
-	if (ref_id && is_null)
+	/* A cast pointer may be NULL where the one it came from, which holds the reference, is not. */
+	if (ref_id && ref_id == id && is_null)
 		sl_state_del_ref(state, ref_id);
 	sl_state_for_each_reg(state, reg, {
 		if (!sl_reg_maybe_null(reg) || reg->id != id)
@@ -245,8 +246,8 @@ static void settle_null(struct sl_env *env, struct sl_state *state, unsigned reg
 			continue;
 		}
 		sl_reg_not_null(reg);
-		/* The id of a reference or a lock names it still; others have told all they can. */
-		if (!reg->ref_id && !sl_reg_may_lock(reg))
+		/* The id of a lock names it still; others have told all they can. */
+		if (!sl_reg_may_lock(reg))
 			reg->id = 0;
 	});
 	(void)env;
@@ -295,12 +296,13 @@ static void lift_null(const struct bpf_insn *insn, struct sl_state *fall, struct
 	sl_reg_not_null(sl_reg_maybe_null(dst) ? dst : src);
 }
 
-static bool is_null_check(const struct bpf_insn *insn, const struct sl_reg *src)
+/* With a constant only: a register that is 0 here need not be where this state covers another. */
+static bool is_null_check(const struct bpf_insn *insn)
 {
 	uint8_t op = BPF_OP(insn->code);
 
 	return BPF_CLASS(insn->code) == BPF_JMP && (op == BPF_JEQ || op == BPF_JNE) &&
-	       sl_reg_is_zero(src);
+	       BPF_SRC(insn->code) == BPF_K && !insn->imm;
 }
 
 static int go_both_ways(
@@ -320,7 +322,7 @@ static int go_both_ways(
 		if (err)
 			return err;
 	}
-	null_check = is_null_check(insn, src) && sl_reg_maybe_null(dst);
+	null_check = is_null_check(insn) && sl_reg_maybe_null(dst);
 	err = sl_explore_push(env, env->insn + insn->off + 1, &taken);
 	if (err)
 		return err;

@@ -168,6 +168,12 @@ static int set_result(
 	case SL_RET_SOCKET_OR_NULL:
 		sl_reg_set_pointer(r0, SL_REG_SOCKET);
 		break;
+	case SL_RET_SOCK_COMMON_OR_NULL:
+		sl_reg_set_pointer(r0, SL_REG_SOCK_COMMON);
+		break;
+	case SL_RET_TCP_SOCK_OR_NULL:
+		sl_reg_set_pointer(r0, SL_REG_TCP_SOCK);
+		break;
 	default:
 		sl_say(env, "unknown return type %d of func %s#%u\n", (int)helper->ret,
 			helper->name, helper->id);
@@ -179,6 +185,8 @@ static int set_result(
 		r0->flags |= SL_REG_OR_NULL;
 		r0->id = ++env->next_id;
 	}
+	if (helper->flags & SL_HELPER_CASTS)
+		r0->ref_id = meta->ref_id;
 	if (helper->flags & SL_HELPER_ACQUIRES) {
 		r0->id = r0->ref_id = ++env->next_id;
 		return sl_state_add_ref(env->cur, r0->ref_id, env->insn);

@@ -67,7 +67,10 @@ int sl_explore_check_leaks(struct sl_env *env, const char *what)
 	for (uint32_t i = 0; i < env->cur->ref_count; i++)
 		sl_say(env, "Unreleased reference id=%u alloc_insn=%u\n", env->cur->refs[i].id,
 			env->cur->refs[i].insn);
-	return env->cur->ref_count ? -EINVAL : sl_check_unlocked(env, what);
+	if (!env->cur->ref_count)
+		return sl_check_unlocked(env, what);
+	sl_say(env, "%s would lead to reference leak\n", what);
+	return -EINVAL;
 }
 
 int sl_explore_return(struct sl_env *env)

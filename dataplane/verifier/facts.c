@@ -79,6 +79,9 @@ static uint8_t kind_of(const struct sl_reg *reg)
 		[SL_REG_PACKET_END] = SL_MEM_PACKET_END,
 		[SL_REG_MEM] = SL_MEM_OBJECT,
 		[SL_REG_SOCKET] = SL_MEM_OBJECT,
+		[SL_REG_SOCK_COMMON] = SL_MEM_OBJECT,
+		[SL_REG_TCP_SOCK] = SL_MEM_OBJECT,
+		[SL_REG_XDP_SOCK] = SL_MEM_OBJECT,
 		[SL_REG_FUNC] = SL_MEM_FUNC,
 	};
 

@@ -17,6 +17,9 @@ static const char *const type_names[SL_REG_TYPES] = {
 	[SL_REG_PACKET_END] = "pkt_end",
 	[SL_REG_MEM] = "mem",
 	[SL_REG_SOCKET] = "sock",
+	[SL_REG_SOCK_COMMON] = "sock_common",
+	[SL_REG_TCP_SOCK] = "tcp_sock",
+	[SL_REG_XDP_SOCK] = "xdp_sock",
 	[SL_REG_FUNC] = "func",
 };
 

@@ -7,6 +7,7 @@
 #include "map.h"
 #include "prog.h"
 #include "prog_type.h"
+#include "sock.h"
 
 /* Loads, stores and helpers' reads and writes, by the kind of memory that a pointer points to. */
 
@@ -155,6 +156,7 @@ static void load_field(struct sl_env *env, const struct sl_field *field, unsigne
 		[SL_FIELD_PACKET] = SL_REG_PACKET,
 		[SL_FIELD_PACKET_END] = SL_REG_PACKET_END,
 		[SL_FIELD_PACKET_META] = SL_REG_PACKET_META,
+		[SL_FIELD_SOCKET] = SL_REG_SOCK_COMMON,
 	};
 	struct sl_reg *reg = sl_env_reg(env, regno);
 
@@ -162,6 +164,10 @@ static void load_field(struct sl_env *env, const struct sl_field *field, unsigne
 		sl_reg_set_pointer(reg, reg_types[field->kind]);
 	else
 		sl_reg_set_unknown(reg);
+	if (field->kind == SL_FIELD_SOCKET) {
+		reg->flags |= SL_REG_OR_NULL;
+		reg->id = ++env->next_id;
+	}
 }
 
 static int check_ctx(struct sl_env *env, unsigned regno, int32_t off, unsigned size,
@@ -176,8 +182,8 @@ static int check_ctx(struct sl_env *env, unsigned regno, int32_t off, unsigned s
 	err = off < 0 ? -EACCES
 		      : sl_field_access(env->prog->type, env->prog->expected_attach_type, off, size,
 				access == SL_WRITE, sign_extend, &field);
-	/* Sockets and flow keys as pointers in the context are not there yet. */
-	if (!err && field->kind > SL_FIELD_PACKET_META)
+	/* Only flow dissectors have flow keys. */
+	if (!err && field->kind == SL_FIELD_FLOW_KEYS)
 		err = -EACCES;
 	if (err) {
 		sl_say(env, "invalid bpf_context access off=%d size=%u\n", off, size);
@@ -215,6 +221,9 @@ static int check_alignment(
 		[SL_REG_CTX] = "context ",
 		[SL_REG_STACK] = "stack ",
 		[SL_REG_SOCKET] = "sock ",
+		[SL_REG_SOCK_COMMON] = "sock_common ",
+		[SL_REG_TCP_SOCK] = "tcp_sock ",
+		[SL_REG_XDP_SOCK] = "xdp_sock ",
 	};
 	bool packet = sl_reg_is_packet(reg);
 	const char *name = "";
@@ -291,6 +300,12 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 	case SL_REG_CONST_MAP:
 		/* An atomic operation's reading names no register, and is not the end of it. */
 		return sl_map_refuse_access(env, regno, off, loads ? SL_READ : SL_WRITE);
+	case SL_REG_SOCKET:
+	case SL_REG_SOCK_COMMON:
+	case SL_REG_TCP_SOCK:
+	case SL_REG_XDP_SOCK:
+		err = sl_check_sock(env, regno, off, size, access);
+		break;
 	default:
 		goto invalid;
 	}
@@ -360,14 +375,17 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 	return -EACCES;
 }
 
+static bool has_own_accesses(uint8_t type)
+{
+	return type == SL_REG_CTX || (type >= SL_REG_SOCKET && type <= SL_REG_XDP_SOCK);
+}
+
 /* One address register of an instruction may not point to the context here and elsewhere there. */
 static int check_one_kind(struct sl_env *env, uint8_t type)
 {
 	uint8_t *seen = &env->pointer_kinds[env->insn];
 
-	if (*seen && *seen != type &&
-		(*seen == SL_REG_CTX || type == SL_REG_CTX || *seen == SL_REG_SOCKET ||
-			type == SL_REG_SOCKET)) {
+	if (*seen && *seen != type && (has_own_accesses(*seen) || has_own_accesses(type))) {
 		sl_say(env, "same insn cannot be used with different pointers\n");
 		return -EINVAL;
 	}
@@ -379,8 +397,7 @@ static int check_one_kind(struct sl_env *env, uint8_t type)
 static int refuse_atomic(
 	struct sl_env *env, const struct sl_reg *pointer, const char *what, unsigned regno)
 {
-	if (pointer->type != SL_REG_CTX && !sl_reg_is_packet(pointer) &&
-		pointer->type != SL_REG_SOCKET)
+	if (pointer->type != SL_REG_CTX && !sl_reg_is_packet(pointer) && !sl_reg_is_sock(pointer))
 		return 0;
 	sl_say(env, "BPF_ATOMIC %s R%u %s is not allowed\n", what, regno,
 		sl_reg_type_name(pointer));

@@ -29,6 +29,9 @@ const char *sl_reg_type_name(const struct sl_reg *reg)
 		[SL_REG_PACKET_END] = { "pkt_end", "pkt_end_or_null" },
 		[SL_REG_MEM] = { "mem", "mem_or_null" },
 		[SL_REG_SOCKET] = { "sock", "sock_or_null" },
+		[SL_REG_SOCK_COMMON] = { "sock_common", "sock_common_or_null" },
+		[SL_REG_TCP_SOCK] = { "tcp_sock", "tcp_sock_or_null" },
+		[SL_REG_XDP_SOCK] = { "xdp_sock", "xdp_sock_or_null" },
 		[SL_REG_FUNC] = { "func", "func_or_null" },
 	};
 

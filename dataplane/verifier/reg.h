@@ -19,7 +19,10 @@ enum sl_reg_type {
 	SL_REG_PACKET,
 	SL_REG_PACKET_END,
 	SL_REG_MEM, /* memory of mem_size bytes: helpers' results, global arguments */
-	SL_REG_SOCKET,
+	SL_REG_SOCKET, /* struct bpf_sock of a full socket */
+	SL_REG_SOCK_COMMON, /* of any, a request too */
+	SL_REG_TCP_SOCK,
+	SL_REG_XDP_SOCK,
 	SL_REG_FUNC, /* address of a subprogram */
 	SL_REG_TYPES
 };
@@ -93,6 +96,11 @@ static inline bool sl_reg_is_const(const struct sl_reg *reg)
 static inline bool sl_reg_is_pointer(const struct sl_reg *reg)
 {
 	return reg->type > SL_REG_SCALAR;
+}
+
+static inline bool sl_reg_is_sock(const struct sl_reg *reg)
+{
+	return reg->type >= SL_REG_SOCKET && reg->type <= SL_REG_XDP_SOCK;
 }
 
 static inline bool sl_reg_is_packet(const struct sl_reg *reg)

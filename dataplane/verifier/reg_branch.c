@@ -152,6 +152,9 @@ static bool never_null(const struct sl_reg *reg)
 		return false;
 	switch (reg->type) {
 	case SL_REG_SOCKET:
+	case SL_REG_SOCK_COMMON:
+	case SL_REG_TCP_SOCK:
+	case SL_REG_XDP_SOCK:
 	case SL_REG_MAP_VALUE:
 	case SL_REG_MAP_KEY:
 	case SL_REG_MEM:
