@@ -114,6 +114,14 @@ static int check_packet_args(struct sl_env *env, uint32_t func)
 	return 0;
 }
 
+/* It is verified as one that no lock is held for, and might take the same. */
+static int refuse_locked(struct sl_env *env)
+{
+	sl_say(env, "global function calls are not allowed while holding a lock,\n"
+		    "use static function instead\n");
+	return -EINVAL;
+}
+
 static int refuse_sleep(struct sl_env *env)
 {
 	sl_say(env, "global functions that may sleep are not allowed in non-sleepable context,\n"
@@ -135,6 +143,8 @@ int sl_global_check_call(struct sl_env *env, uint32_t func, bool *ret_done)
 			    "use static function instead\n");
 		return -EINVAL;
 	}
+	if (env->cur->lock_map)
+		return refuse_locked(env);
 	if (!err && env->cfg->funcs[func].might_sleep)
 		err = refuse_sleep(env);
 	else if (err)
