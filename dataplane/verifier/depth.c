@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fastcall.h"
 #include "prog.h"
 
 /*
@@ -75,7 +76,7 @@ static int enter(struct sl_env *env, struct walk *walk, uint32_t func)
 			walk->bytes);
 		return -EACCES;
 	}
-	walk->bytes += rounded(env->stack_bytes[func]);
+	walk->bytes += rounded(sl_fastcall_stack_bytes(env, func));
 	if (walk->bytes <= SL_STACK_BYTES)
 		return 0;
 	sl_say(env, "combined stack size of %u calls is %u. Too large\n", walk->frame + 1,
@@ -102,7 +103,7 @@ static int search(struct sl_env *env, struct walk *walk)
 			err = enter(env, walk, (uint32_t)callee);
 			continue;
 		}
-		walk->bytes -= rounded(env->stack_bytes[walk->func[walk->frame]]);
+		walk->bytes -= rounded(sl_fastcall_stack_bytes(env, walk->func[walk->frame]));
 		if (!walk->frame)
 			return 0;
 		walk->frame--;

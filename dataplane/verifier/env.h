@@ -103,6 +103,7 @@ struct sl_env {
 	uint32_t states_per_insn, total_states, kept_count, peak_states;
 	uint32_t evicted_count, backedge_count;
 	uint32_t stack_bytes[SL_CFG_MAX_FUNCS + 1]; /* deepest access of each function */
+	struct sl_fastcall *fastcall;
 	bool uninit_read[SL_CFG_MAX_FUNCS + 1];
 	bool strict_alignment;
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "helper.h"
+#include "fastcall.h"
 #include "prog.h"
 
 /*
@@ -168,6 +169,7 @@ static int store_fixed(struct sl_env *env, const struct sl_reg *pointer, int32_t
 	unsigned index = slot_of(off);
 
 	touch(env, index);
+	sl_fastcall_access(env, sl_env_stack_of(env, pointer)->func, off);
 	if (reg && off % 8 == 0 && reg->type == SL_REG_SCALAR)
 		return spill_scalar(env, pointer, index, reg, size);
 	if (imm && off % 8 == 0) {
@@ -201,6 +203,7 @@ static int store_variable(struct sl_env *env, const struct sl_reg *pointer, int3
 	int32_t end = (int32_t)pointer->smax + off + (int32_t)size;
 	bool relied = false;
 
+	sl_fastcall_access(env, frame->func, (int32_t)pointer->smin + off);
 	for (int32_t i = (int32_t)pointer->smin + off; i < end; i++) {
 		struct sl_slot *slot = &frame->slots[slot_of(i)];
 		uint8_t *type = &slot->type[byte_of(i)];
@@ -245,6 +248,7 @@ void sl_stack_clobber(struct sl_env *env, struct sl_frame *frame, uint32_t frame
 	int32_t off, uint32_t size)
 {
 	(void)frame_number;
+	sl_fastcall_access(env, frame->func, off);
 	for (int32_t i = off; i < off + (int32_t)size; i++) {
 		struct sl_slot *slot = &frame->slots[slot_of(i)];
 
@@ -321,6 +325,7 @@ static int load_fixed(struct sl_env *env, const struct sl_reg *pointer, int32_t 
 	unsigned spill_size = 1;
 
 	touch(env, slot_of(off));
+	sl_fastcall_access(env, frame->func, off);
 	mark_read(env, pointer->frame, slot_of(off));
 	if (!sl_slot_is_spill(slot)) {
 		load_data(env, frame, pointer->frame, off, off + (int32_t)size, value_regno);
@@ -402,6 +407,7 @@ int sl_stack_load(struct sl_env *env, unsigned regno, int32_t off, unsigned size
 	err = check_initialised(env, regno, &pointer, min, max, size, false);
 	if (err)
 		return err;
+	sl_fastcall_access(env, sl_env_stack_of(env, &pointer)->func, min);
 	load_data(env, sl_env_stack_of(env, &pointer), pointer.frame, min, max + (int32_t)size,
 		value_regno);
 	return 0;

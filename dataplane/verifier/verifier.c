@@ -7,6 +7,7 @@
 
 #include "btf.h"
 #include "env.h"
+#include "fastcall.h"
 #include "map.h"
 #include "memory.h"
 #include "prog.h"
@@ -39,6 +40,8 @@ static int check_structure(struct sl_env *env)
 		err = sl_cfg_walk(env->cfg, &env->log);
 	if (!err)
 		err = sl_cfg_analyse(env->cfg, &env->log);
+	if (!err)
+		err = sl_fastcall_find(env);
 	return err;
 }
 
@@ -104,14 +107,15 @@ static int check_jump_tables(struct sl_env *env)
 	return 0;
 }
 
-static void print_stats(struct sl_env *env, uint64_t time_ns)
+static void print_stats(struct sl_env *env, uint64_t time_ns, bool explored)
 {
 	if (env->log.user->level & LOG_STATS) {
 		sl_say(env, "verification time %llu usec\n", (unsigned long long)time_ns / 1000);
 		sl_say(env, "peak memory of states %zu KiB\n", sl_memory_peak() >> 10);
 		sl_say(env, "stack depth ");
 		for (uint32_t i = 0; i < env->cfg->func_count; i++)
-			sl_say(env, "%s%u", i ? "+" : "", env->stack_bytes[i]);
+			sl_say(env, "%s%u", i ? "+" : "",
+				explored ? sl_fastcall_stack_bytes(env, i) : env->stack_bytes[i]);
 		sl_say(env, "\n");
 	}
 	sl_say(env,
@@ -133,9 +137,11 @@ static int verify(struct sl_env *env)
 {
 	uint64_t start_ns = now_ns();
 	int err = check_structure(env);
+	bool explored;
 
 	if (!err)
 		err = explore_all(env);
+	explored = !err;
 	if (!err)
 		err = sl_check_stack_depth(env);
 	if (!err)
@@ -146,7 +152,7 @@ static int verify(struct sl_env *env)
 	env->prog->verified_insns = env->processed;
 	env->prog->peak_states = env->peak_states;
 	env->prog->peak_state_bytes = sl_memory_peak();
-	print_stats(env, now_ns() - start_ns);
+	print_stats(env, now_ns() - start_ns, explored);
 	return err;
 }
 
@@ -180,6 +186,7 @@ int sl_verify(struct sl_prog *prog, struct sl_log_buf *log)
 	sl_prune_free(env);
 	sl_facts_free(env->facts);
 	sl_cfg_free(env->cfg);
+	sl_fastcall_free(env);
 	free(env->pointer_kinds);
 	free(env->sigs);
 	free(env);
