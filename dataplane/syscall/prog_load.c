@@ -76,6 +76,25 @@ static uint64_t boot_time_ns(void)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
+/*
+ * libbpf asks with a tracepoint program whether the kernel has bpf_probe_read_kernel(), and calls
+ * its predecessor where that is refused. Network programs never had the predecessor, so a call of it
+ * means the former.
+ */
+static void undo_fallback(struct sl_prog *prog)
+{
+	for (uint32_t i = 0; i < prog->insn_count; i++) {
+		struct bpf_insn *insn = &prog->insns[i];
+
+		if (insn->code != (BPF_JMP | BPF_CALL) || insn->src_reg)
+			continue;
+		if (insn->imm == BPF_FUNC_probe_read)
+			insn->imm = BPF_FUNC_probe_read_kernel;
+		else if (insn->imm == BPF_FUNC_probe_read_str)
+			insn->imm = BPF_FUNC_probe_read_kernel_str;
+	}
+}
+
 /* A program as loaded, not verified yet. */
 static int read_prog(const union bpf_attr *attr, struct sl_prog **ret_prog)
 {
@@ -111,6 +130,7 @@ static int read_prog(const union bpf_attr *attr, struct sl_prog **ret_prog)
 	prog->uid = getuid();
 	prog->load_time_ns = boot_time_ns();
 	memcpy(prog->name, attr->prog_name, sizeof(prog->name));
+	undo_fallback(prog);
 	*ret_prog = prog;
 	return 0;
 }

@@ -86,4 +86,17 @@ int jump_ready(struct xdp_md *ctx)
 	return XDP_ABORTED;
 }
 
+/* libbpf may call the predecessor of these two instead. */
+SEC("xdp")
+int probe(struct xdp_md *ctx)
+{
+	char here[4] = "abc", copy[4] = "", start[3] = "";
+
+	if (bpf_probe_read_kernel(copy, sizeof(copy), here) || copy[2] != 'c')
+		return XDP_ABORTED;
+	if (bpf_probe_read_kernel_str(start, sizeof(start), here) != 3 || start[1] != 'b')
+		return XDP_ABORTED;
+	return start[2] ? XDP_DROP : XDP_TX;
+}
+
 char _license[] SEC("license") = "GPL";

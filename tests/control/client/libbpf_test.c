@@ -44,6 +44,8 @@ static struct globals *load(void)
 	if (!skel)
 		return NULL;
 	skel->rodata->step = 5;
+	/* What libbpf found out about Sluice, it believes of the kernel too. */
+	bpf_program__set_autoload(skel->progs.probe, false);
 	if (globals__load(skel) == 0)
 		return skel;
 	sl_test_fail(__FILE__, __LINE__, "%s", text);
@@ -68,6 +70,16 @@ TEST(libbpf, skeleton_with_global_data)
 	EXPECT_EQ(1010, skel->data->total);
 	EXPECT_EQ(0, bpf_map_lookup_elem(bpf_map__fd(skel->maps.seen), &key, &value));
 	EXPECT_EQ(8, value);
+	globals__destroy(skel);
+}
+
+TEST(libbpf, probe_reads_whatever_libbpf_makes_of_them)
+{
+	struct globals *skel = globals__open();
+
+	ASSERT_TRUE(skel != NULL);
+	ASSERT_EQ(0, globals__load(skel));
+	EXPECT_EQ(XDP_TX, run(bpf_program__fd(skel->progs.probe), 1));
 	globals__destroy(skel);
 }
 
