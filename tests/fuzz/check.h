@@ -20,7 +20,10 @@ enum fuzz_outcome {
 
 extern const char *const fuzz_outcome_names[FUZZ_OUTCOMES];
 
-enum { FUZZ_TEXT_BYTES = 256 };
+enum {
+	FUZZ_TEXT_BYTES = 256,
+	FUZZ_LIMIT_S = 60, /* for one check of one program: beyond it hangs */
+};
 
 struct fuzz_verdict {
 	enum fuzz_outcome outcome;

@@ -23,13 +23,7 @@
 #include "reproducer.h"
 #include "seeds.h"
 
-enum {
-	LIMIT_S = 60,
-	SIGNATURES_MAX = 256,
-	KEPT_PER_SIGNATURE = 2,
-	OUTPUT_DIR_MAX = 128,
-	OBJECTS_MAX = 8
-};
+enum { SIGNATURES_MAX = 256, KEPT_PER_SIGNATURE = 2, OUTPUT_DIR_MAX = 128, OBJECTS_MAX = 8 };
 
 struct options {
 	uint64_t seed;
@@ -127,6 +121,8 @@ static void try_program(
 	fuzz_check(world, program, run, &verdict);
 	progress->totals[verdict.outcome]++;
 	progress->ran += run && verdict.outcome == BOTH_ACCEPT && program->runnable;
+	if (verdict.outcome == KERNEL_BUG)
+		count_signature(verdict.signature);
 	if (verdict.outcome > UNAVAILABLE)
 		keep_finding(world, program, &verdict, number);
 }
@@ -189,7 +185,7 @@ static void work(double start)
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 	fuzz_world_open(&standard, fuzz_standard_setting(), oracle_permitted());
 	while (!is_over(start)) {
-		alarm(LIMIT_S);
+		alarm(FUZZ_LIMIT_S);
 		do_program(&standard, progress->next);
 		progress->next++;
 	}

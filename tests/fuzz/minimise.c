@@ -1,5 +1,6 @@
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "check.h"
 
@@ -11,6 +12,7 @@ static bool still_differs(const struct fuzz_world *world, const struct fuzz_prog
 {
 	struct fuzz_verdict verdict;
 
+	alarm(FUZZ_LIMIT_S);
 	fuzz_check(world, program, wanted->outcome >= UNEQUAL, &verdict);
 	return verdict.outcome == wanted->outcome &&
 	       strcmp(verdict.signature, wanted->signature) == 0;

@@ -162,7 +162,8 @@ static void write_bpf_loop(struct writer *w)
 
 		emit(w, MOV_X(1, count));
 	} else {
-		emit(w, MOV_K(1, (int32_t)below(w, 8)));
+		/* The kernel fails, and calls it a bug of its own, when a callback is never called. */
+		emit(w, MOV_K(1, 1 + (int32_t)below(w, 7)));
 	}
 	w->kinds[1] = TAKEN;
 	take_address(w, 2, FUNCTION_LOOP);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 1 << 20 };
+enum { LINE_MAX_BYTES = 1 << 24 };
 
 static void write_hex(FILE *file, const char *name, const uint8_t *bytes, uint32_t len)
 {
