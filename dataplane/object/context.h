@@ -1,6 +1,7 @@
 #pragma once
 
 #include "defs.h"
+#include "tunnel.h"
 
 struct rte_mbuf;
 struct sl_map;
@@ -26,6 +27,7 @@ struct sl_run {
 	uint64_t random; /* state of bpf_get_prandom_u32 */
 	uint8_t redirect_nexthop[20]; /* struct bpf_redir_neigh of bpf_redirect_neigh */
 	void *worker; /* the port layer's; NULL in a test run */
+	struct sl_tunnel tunnel; /* what a context's `tunnel` points to */
 };
 
 struct sl_ctx {
@@ -81,7 +83,7 @@ struct sl_ctx {
 
 	/* Line 3. */
 	uint64_t tail_calls; /* reserved for the JIT */
-	void *tunnel; /* struct of the tunnel helpers; NULL without */
+	struct sl_tunnel *tunnel; /* &run->tunnel; NULL without */
 	void *socket; /* what __sk_buff's sk points to: always NULL so far */
 } sl_cache_aligned;
 

@@ -7,6 +7,7 @@
 #include "fd.h"
 #include "link.h"
 #include "logging.h"
+#include "mtu.h"
 #include "port.h"
 #include "prog.h"
 #include "redirect.h"
@@ -69,10 +70,21 @@ static int swap_xdp(const struct sl_link *link, struct sl_prog *new_prog)
 
 static const struct sl_link_target xdp_target = { .swap = swap_xdp };
 
+static bool link_size(uint32_t ifindex, struct sl_link_size *ret_size)
+{
+	const struct sl_port *port = sl_port_peek(ifindex);
+
+	if (!port)
+		return false;
+	*ret_size = (struct sl_link_size){ .mtu = port->mtu, .header = RTE_ETHER_HDR_LEN };
+	return true;
+}
+
 void sl_hook_start(void)
 {
 	sl_link_set_target(BPF_XDP, &xdp_target);
 	sl_clone_redirect = sl_loop_clone;
+	sl_port_link_size = link_size;
 }
 
 void sl_hook_clear(struct sl_port *port)

@@ -257,6 +257,8 @@ static int bring_up(struct sl_port *port, const struct sluice_port_options *opti
 		return err;
 	rte_eth_promiscuous_enable(port->id); /* what cannot needs not */
 	rte_eth_macaddr_get(port->id, &port->mac);
+	if (rte_eth_dev_get_mtu(port->id, &port->mtu) != 0)
+		port->mtu = RTE_ETHER_MTU;
 	return 0;
 }
 

@@ -21,6 +21,7 @@ struct sl_port {
 	uint16_t id; /* the ethdev's */
 	uint16_t rx_queues, tx_queues;
 	uint32_t ifindex; /* id + 1 */
+	uint16_t mtu; /* bytes behind the Ethernet header */
 	struct rte_ether_addr mac;
 	bool may_scatter; /* mbufs of several segments can arrive */
 	/*
