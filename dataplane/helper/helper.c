@@ -10,6 +10,7 @@
 #include "segments.h"
 #include "spin_lock.h"
 #include "start.h"
+#include "timer.h"
 
 /* Ids newer than the build machine's header. */
 #define ROW_OF(helper) [BPF_FUNC_##helper] = &sl_helper_##helper,
@@ -46,6 +47,7 @@ static const struct sl_helper_symbol symbols[] = {
 	SYMBOL(sl_segments_read),
 	SYMBOL(sl_segments_write),
 	SYMBOL(sl_segments_pull),
+	SYMBOL(sl_timer_drop),
 	SYMBOL(sl_lpm_lookup_short),
 	{ "sl_clock", &sl_clock },
 };

@@ -67,6 +67,7 @@ enum sl_helper_flags {
 		1 << 6, /* gets R1..R5 as they are, those past the row's arguments too */
 	SL_HELPER_CASTS = 1 << 8, /* the result belongs to the reference of the argument */
 	SL_HELPER_LEAVES_MEMORY = 1 << 7, /* may not write all of an _UNINIT argument */
+	SL_HELPER_GETS_PROG = 1 << 15, /* after the row's arguments: the program that calls */
 };
 
 /* Which operation of the map's ops a helper is; the JIT then calls the map type's own function. */

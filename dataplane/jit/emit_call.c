@@ -212,6 +212,8 @@ static void emit_helper_call(struct sl_emitter *e, const struct sl_call_fact *ca
 	for (unsigned i = 0; i < 5; i++) {
 		if (helper->args[i] != SL_ARG_NONE)
 			args[i + 1] = sl_emit_argument(e, i + 1, &call->args[i]);
+		else if (helper->flags & SL_HELPER_GETS_PROG)
+			args[i + 1] = sl_emit_const(e, (uintptr_t)e->prog);
 		else if (helper->flags & SL_HELPER_ALL_REGS)
 			args[i + 1] = sl_emit_get(e, i + 1);
 		else

@@ -143,6 +143,18 @@ static int array_sys_update(struct sl_map *map, const void *key, const void *val
 	return err;
 }
 
+static uint32_t array_element_count(const struct sl_map *map)
+{
+	return map->desc.max_entries;
+}
+
+static uint32_t array_element(const struct sl_map *map, const void *value, const void **ret_key)
+{
+	*ret_key = NULL;
+	return (uint32_t)((uint64_t)((const uint8_t *)value - (const uint8_t *)map->desc.data) /
+			  map->desc.value_stride);
+}
+
 static int array_sys_delete(struct sl_map *map, const void *key)
 {
 	return -EINVAL;
@@ -205,6 +217,8 @@ const struct sl_map_ops sl_array_ops = {
 	.lookup = sl_array_lookup,
 	.update = sl_array_update,
 	.delete = sl_array_delete,
+	.element_count = array_element_count,
+	.element = array_element,
 	.for_each = sl_array_for_each,
 	.for_each_symbol = "sl_array_for_each",
 	.lookup_symbol = "sl_array_lookup",

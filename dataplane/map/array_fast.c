@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "timer.h"
 #include "type.h"
 #include "spin_lock.h"
 
@@ -30,6 +31,8 @@ long sl_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx, c
 		sl_map_value_write_locked(desc, slot, value);
 	else
 		sl_map_value_write(desc, slot, value, desc->value_size);
+	if (sl_unlikely(desc->record != NULL))
+		sl_timer_drop(desc, slot);
 	return 0;
 }
 

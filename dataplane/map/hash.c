@@ -414,6 +414,20 @@ static int of_maps_sys_delete(struct sl_map *map, const void *key)
 	return e ? 0 : -ENOENT;
 }
 
+static uint32_t hash_element_count(const struct sl_map *map)
+{
+	return sl_hash_of(map)->pool.total;
+}
+
+static uint32_t hash_element(const struct sl_map *map, const void *value, const void **ret_key)
+{
+	const struct sl_hash_desc *d = sl_hash_desc_of(sl_hash_of(map));
+	const uint8_t *e = (const uint8_t *)value - d->value_offset;
+
+	*ret_key = ((const struct sl_hash_elem *)e)->key;
+	return (uint32_t)((uint64_t)(e - (const uint8_t *)d->map.data) / d->elem_stride);
+}
+
 #define HASH_OPS                                                                              \
 	.check = hash_check, .free = sl_hash_table_free, .memory_bytes = hash_memory_bytes,   \
 	.sys_lookup = hash_sys_lookup, .sys_update = hash_sys_update,                         \
@@ -430,6 +444,8 @@ const struct sl_map_ops sl_hash_ops = {
 	.new = hash_new,
 	.lookup = sl_hash_lookup,
 	.lookup_symbol = "sl_hash_lookup",
+	.element_count = hash_element_count,
+	.element = hash_element,
 	.for_each = sl_hash_for_each,
 	.for_each_symbol = "sl_hash_for_each",
 	HASH_OPS,

@@ -10,6 +10,7 @@
 #include "cpu.h"
 #include "hash_key.h"
 #include "type.h"
+#include "timer.h"
 #include "value_copy.h"
 
 /*
@@ -281,6 +282,13 @@ static void write_value(
 			desc->value_stride);
 }
 
+/* The element is out of the map, or has a new value: its timer is off. */
+static void drop_fields(const struct sl_hash *h, struct sl_hash_elem *e)
+{
+	if (sl_unlikely(h->map.desc.record != NULL) && !h->percpu)
+		sl_timer_drop(&h->map.desc, sl_hash_value(h, e, 0));
+}
+
 /* A free element with key and value, or NULL. */
 static struct sl_hash_elem *elem_new(struct sl_hash *h, struct sl_pool_cache *cache,
 	const void *key, const void *value, uint32_t cpu)
@@ -293,6 +301,7 @@ static struct sl_hash_elem *elem_new(struct sl_hash *h, struct sl_pool_cache *ca
 	e = elem_at(h, number);
 	memcpy(e->key, key, h->map.desc.key_size);
 	/* Whoever used the special fields of the element's last life is gone since. */
+	drop_fields(h, e);
 	for (unsigned i = 0; i < (h->percpu ? sl_cpu_count() : 1); i++)
 		sl_map_value_init(&h->map.desc, sl_hash_value(h, e, i));
 	for (unsigned i = 0; h->percpu && cpu != SL_HASH_ALL_CPUS && i < sl_cpu_count(); i++)
@@ -319,11 +328,13 @@ static int replace(struct sl_hash *h, struct sl_pool_cache *cache, struct attemp
 		a->elem = elem_new(h, cache, a->key, a->value, a->cpu);
 	if (h->percpu || !a->elem) {
 		write_value(h, place->elem, a->value, a->cpu);
+		drop_fields(h, place->elem);
 		return 0;
 	}
 	__atomic_store_n(&a->elem->next, place->next, __ATOMIC_RELAXED);
 	if (!link_swap(&place->elem->next, place->next, (uintptr_t)a->elem | SL_HASH_MARK))
 		return RETRY;
+	drop_fields(h, place->elem);
 	unlink_elem(h, cache, a->key, place, (uintptr_t)a->elem);
 	a->elem = NULL;
 	return 0;
@@ -381,6 +392,7 @@ struct sl_hash_elem *sl_hash_take(struct sl_hash *h, struct sl_pool_cache *cache
 		if (!place.elem)
 			return NULL;
 	} while (!link_swap(&place.elem->next, place.next, place.next | SL_HASH_MARK));
+	drop_fields(h, place.elem);
 	sl_pool_leave(cache);
 	unlink_elem(h, cache, key, &place, place.next);
 	return place.elem;

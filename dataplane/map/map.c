@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "btf_record.h"
+#include "timer.h"
 #include "type.h"
 
 static const struct sl_map_ops *const ops_table[] = {
@@ -33,6 +34,7 @@ static void map_user_release(struct sl_object *obj)
 {
 	struct sl_map *map = sl_map_of(obj);
 
+	sl_timers_stop(map);
 	if (map->ops->user_release)
 		map->ops->user_release(map);
 }
@@ -42,6 +44,7 @@ static void map_release(struct sl_object *obj)
 	struct sl_map *map = sl_map_of(obj);
 	void *record = (void *)map->desc.record;
 
+	sl_timers_free(map);
 	map->ops->free(map);
 	free(record);
 }
@@ -170,9 +173,10 @@ int sl_map_set_record(struct sl_map *map, struct sl_btf_record *record)
 		if ((record->types & special_maps[i].fields) &&
 			!(special_maps[i].map_types >> map->desc.type & 1))
 			err = -EOPNOTSUPP;
-	if (err)
+	if (err) {
 		free(record);
-	else
-		map->desc.record = record;
-	return err;
+		return err;
+	}
+	map->desc.record = record;
+	return sl_btf_record_has(record, SL_SPECIAL_TIMER) ? sl_timers_new(map) : 0;
 }

@@ -10,6 +10,7 @@ struct sl_btf;
 struct sl_btf_record;
 struct sl_ctx;
 struct sl_prog;
+struct sl_timers;
 
 /* A function of a program that is called from outside: R1 to R5, and the run's context. */
 typedef uint64_t (*sl_callback_fn)(
@@ -96,6 +97,9 @@ struct sl_map_ops {
 	long (*push)(struct sl_map *map, const void *value, uint64_t flags);
 	long (*pop)(struct sl_map *map, void *ret_value);
 	long (*peek)(struct sl_map *map, void *ret_value);
+	/* For timers: how many elements there can be, the number of a value's, its key (NULL: it). */
+	uint32_t (*element_count)(const struct sl_map *map);
+	uint32_t (*element)(const struct sl_map *map, const void *value, const void **ret_key);
 	const char *lookup_symbol, *update_symbol, *delete_symbol, *for_each_symbol;
 	bool never_inner; /* may not be in a map of maps: -ENOTSUPP */
 	uint32_t desc_size; /* constant bytes from desc on; at least sizeof(struct sl_map_desc) */
@@ -118,6 +122,8 @@ struct sl_map {
 	bool is_template;
 	bool frozen; /* under the freeze lock */
 	uint64_t program_writers; /* programs that may write: BPF_F_RDONLY_PROG constant folding */
+
+	struct sl_timers *timers; /* NULL when the values have none */
 
 	struct sl_map_desc desc sl_cache_aligned; /* last: a type's descriptor goes on from here */
 };

@@ -6,6 +6,7 @@
 struct rte_mbuf;
 struct sl_map;
 struct sl_prog;
+struct sl_timer;
 
 /*
  * The context that compiled programs run on. `struct xdp_md` and `struct __sk_buff` are views of
@@ -26,6 +27,7 @@ struct sl_run {
 	uint32_t tail_failed; /* tail calls that fell through, counted for statistics */
 	uint64_t random; /* state of bpf_get_prandom_u32 */
 	uint8_t redirect_nexthop[20]; /* struct bpf_redir_neigh of bpf_redirect_neigh */
+	struct sl_timer *timer; /* whose callback runs; NULL in a program */
 	void *worker; /* the port layer's; NULL in a test run */
 	struct sl_tunnel tunnel; /* what a context's `tunnel` points to */
 };

@@ -145,6 +145,17 @@ static void release(struct sl_rcu_head *head)
 	obj->ops->release(obj);
 }
 
+bool sl_object_try_ref(struct sl_object *obj)
+{
+	uint64_t refs = __atomic_load_n(&obj->refs, __ATOMIC_RELAXED);
+
+	while (refs)
+		if (__atomic_compare_exchange_n(
+			    &obj->refs, &refs, refs + 1, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
 void sl_object_unref(struct sl_object *obj)
 {
 	/* Every earlier use of the object happens before its end. */

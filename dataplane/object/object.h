@@ -46,6 +46,8 @@ SL_CONTROL int sl_object_publish(struct sl_object *obj);
 
 /* Returns obj. */
 SL_CONTROL struct sl_object *sl_object_ref(struct sl_object *obj);
+/* False when the last reference is gone. The object is reached in a read section. */
+SL_ANY bool sl_object_try_ref(struct sl_object *obj);
 /* NULL is fine. */
 SL_CONTROL void sl_object_unref(struct sl_object *obj);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "btf_record.h"
 #include "helper.h"
 #include "map.h"
 #include "prog.h"
@@ -30,6 +31,16 @@ static const struct arg_rule *rule_of(enum sl_arg arg);
 
 static int check_map(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
 {
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+
+	/* Behind a timer: the map that it is in. */
+	if (meta->map && (meta->map != reg->map || meta->map_uid != reg->map_uid)) {
+		sl_say(env,
+			"timer pointer in R1 map_uid=%u doesn't match map pointer in R2 "
+			"map_uid=%u\n",
+			meta->map_uid, reg->map_uid);
+		return -EINVAL;
+	}
 	meta->map = sl_env_reg(env, regno)->map;
 	meta->map_uid = sl_env_reg(env, regno)->map_uid;
 	return 0;
@@ -199,6 +210,18 @@ static int check_lock(struct sl_env *env, unsigned regno, unsigned arg, struct s
 	return sl_check_lock_arg(env, regno, meta->helper->id == BPF_FUNC_spin_lock);
 }
 
+static int check_timer(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
+{
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+	int err = sl_check_special_pointer(env, regno, SL_SPECIAL_TIMER);
+
+	if (err)
+		return err;
+	meta->map = reg->map;
+	meta->map_uid = reg->map_uid;
+	return 0;
+}
+
 #define MEMORY_NAMES "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_"
 
 static const struct arg_rule rules[] = {
@@ -260,6 +283,9 @@ static const struct arg_rule rules[] = {
 	[SL_ARG_SPIN_LOCK] = { .types = TYPE(MAP_VALUE),
 		.expected = "map_value, ptr_",
 		.check = check_lock },
+	[SL_ARG_TIMER] = { .types = TYPE(MAP_VALUE),
+		.expected = "map_value",
+		.check = check_timer },
 	[SL_ARG_STACK] = { .types = TYPE(STACK), .expected = "fp" },
 	[SL_ARG_STACK_OR_NULL] = { .types = TYPE(STACK), .expected = "fp", .or_null = true },
 	[SL_ARG_SOCK_COMMON] = { .types = SOCK_TYPES,

@@ -25,14 +25,15 @@
 struct sl_callback {
 	uint32_t helper;
 	struct sl_return_range returns;
-	int (*set_arguments)(
-		struct sl_env *env, const struct sl_frame *caller, struct sl_frame *callee);
+	int (*set_arguments)(struct sl_env *env, const struct sl_call_meta *meta,
+		const struct sl_frame *caller, struct sl_frame *callee);
 	/* 1 when it may be called once more, 0 when not. NULL: always. */
 	int (*again)(struct sl_env *env);
+	bool async; /* called later, on its own */
 };
 
-static int set_loop_arguments(
-	struct sl_env *env, const struct sl_frame *caller, struct sl_frame *callee)
+static int set_loop_arguments(struct sl_env *env, const struct sl_call_meta *meta,
+	const struct sl_frame *caller, struct sl_frame *callee)
 {
 	sl_reg_set_unknown(&callee->regs[BPF_REG_1]);
 	callee->regs[BPF_REG_2] = caller->regs[BPF_REG_3];
@@ -67,8 +68,8 @@ static void set_element(struct sl_reg *reg, enum sl_reg_type type, const struct 
 	reg->map_uid = map->map_uid;
 }
 
-static int set_element_arguments(
-	struct sl_env *env, const struct sl_frame *caller, struct sl_frame *callee)
+static int set_element_arguments(struct sl_env *env, const struct sl_call_meta *meta,
+	const struct sl_frame *caller, struct sl_frame *callee)
 {
 	const struct sl_reg *map = &caller->regs[BPF_REG_1];
 
@@ -83,9 +84,22 @@ static int set_element_arguments(
 	return 0;
 }
 
+static int set_timer_arguments(struct sl_env *env, const struct sl_call_meta *meta,
+	const struct sl_frame *caller, struct sl_frame *callee)
+{
+	struct sl_reg *map = &callee->regs[BPF_REG_1];
+
+	sl_reg_set_pointer(map, SL_REG_CONST_MAP);
+	map->map = meta->map;
+	set_element(&callee->regs[BPF_REG_2], SL_REG_MAP_KEY, map);
+	set_element(&callee->regs[BPF_REG_3], SL_REG_MAP_VALUE, map);
+	return 0;
+}
+
 static const struct sl_callback callbacks[] = {
 	{ BPF_FUNC_loop, { 0, 1 }, set_loop_arguments, loop_again },
 	{ BPF_FUNC_for_each_map_elem, { 0, 1 }, set_element_arguments },
+	{ BPF_FUNC_timer_set_callback, { 0, 0 }, set_timer_arguments, .async = true },
 };
 
 static const struct sl_callback *callback_of(uint32_t helper)
@@ -98,11 +112,13 @@ static const struct sl_callback *callback_of(uint32_t helper)
 
 bool sl_helper_calls_back(uint32_t helper)
 {
-	return callback_of(helper) != NULL;
+	const struct sl_callback *callback = callback_of(helper);
+
+	return callback && !callback->async;
 }
 
-static int enter(struct sl_env *env, const struct sl_callback *callback, struct sl_state *state,
-	uint32_t func)
+static int enter(struct sl_env *env, const struct sl_callback *callback,
+	const struct sl_call_meta *meta, struct sl_state *state)
 {
 	struct sl_frame *caller = sl_state_frame(state), *callee;
 
@@ -110,7 +126,7 @@ static int enter(struct sl_env *env, const struct sl_callback *callback, struct 
 		sl_say(env, "the call stack of %u frames is too deep\n", state->cur_frame + 2);
 		return -E2BIG;
 	}
-	callee = sl_state_enter(state, func, env->insn, ++env->next_instance);
+	callee = sl_state_enter(state, meta->func, env->insn, ++env->next_instance);
 	if (!callee)
 		return -ENOMEM;
 	sl_print_touch_all(env);
@@ -118,7 +134,33 @@ static int enter(struct sl_env *env, const struct sl_callback *callback, struct 
 	callee->returns = callback->returns;
 	caller->callback_depth++;
 	state->callback_rounds++;
-	return callback->set_arguments(env, caller, callee);
+	return callback->set_arguments(env, meta, caller, callee);
+}
+
+/* Explored from its beginning with nothing but its arguments: nobody knows what ran before. */
+static int enter_async(
+	struct sl_env *env, const struct sl_callback *callback, const struct sl_call_meta *meta)
+{
+	const struct sl_frame *caller = sl_env_frame(env);
+	struct sl_state *state = sl_state_new();
+	struct sl_frame *callee;
+
+	if (!state)
+		return -ENOMEM;
+	state->branches = 1;
+	state->first_insn = env->cfg->funcs[meta->func].start;
+	callee = sl_state_enter(state, meta->func, SL_MAIN_CALLSITE, ++env->next_instance);
+	if (!callee) {
+		sl_state_free(state);
+		return -ENOMEM;
+	}
+	env->is_async[meta->func] = true;
+	sl_print_touch_all(env);
+	callee->in_async = true;
+	callee->async_entry = caller->async_entry + 1;
+	callee->returns = callback->returns;
+	callback->set_arguments(env, meta, caller, callee);
+	return sl_explore_push_async(env, state);
 }
 
 int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta)
@@ -129,21 +171,25 @@ int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta)
 
 	if (!callback)
 		return 0;
+	if (callback->async)
+		return enter_async(env, callback, meta);
 	err = callback->again ? callback->again(env) : 1;
 	if (err <= 0)
 		return err;
 	err = sl_explore_push(env, env->cfg->funcs[meta->func].start, &state);
 	if (!err)
-		err = enter(env, callback, state, meta->func);
+		err = enter(env, callback, meta, state);
 	if (!err)
 		sl_env_frame(env)->callback_depth = 0;
 	return err;
 }
 
-static int refuse_return(
-	struct sl_env *env, const struct sl_reg *r0, const struct sl_return_range *range)
+static int check_range(struct sl_env *env, const char *what, const struct sl_reg *r0,
+	const struct sl_return_range *range)
 {
-	sl_say(env, "At callback return the register R0 has");
+	if (r0->smin >= range->min && r0->smax <= range->max)
+		return 0;
+	sl_say(env, "At %s return the register R0 has", what);
 	if (r0->smin > INT64_MIN)
 		sl_say(env, " smin=%" PRId64, r0->smin);
 	if (r0->smax < INT64_MAX)
@@ -166,9 +212,22 @@ int sl_callback_return(struct sl_env *env, const struct sl_frame *callee)
 	err = sl_mark_precise(env, BPF_REG_0);
 	if (err)
 		return err;
-	if (r0->smin < callee->returns.min || r0->smax > callee->returns.max)
-		return refuse_return(env, r0, &callee->returns);
-	return 0;
+	return check_range(env, "callback", r0, &callee->returns);
+}
+
+int sl_callback_check_async_exit(struct sl_env *env)
+{
+	const struct sl_frame *frame = sl_env_frame(env);
+	const struct sl_reg *r0 = &frame->regs[BPF_REG_0];
+	int err;
+
+	if (r0->type != SL_REG_SCALAR) {
+		sl_say(env, "At async callback return the register R0 is not a known value (%s)\n",
+			sl_reg_type_name(r0));
+		return -EINVAL;
+	}
+	err = sl_mark_precise(env, BPF_REG_0);
+	return err ? err : check_range(env, "async callback", r0, &frame->returns);
 }
 
 int sl_callback_check_address(struct sl_env *env, uint32_t func)

@@ -45,6 +45,9 @@ static int next_call(struct sl_env *env, struct walk *walk)
 
 			if (callee < 0)
 				continue;
+			/* A stack of its own. */
+			if (env->is_async[callee] && !sl_insn_is_local_call(at))
+				continue;
 			++*insn;
 			return callee;
 		}
@@ -84,9 +87,9 @@ static int enter(struct sl_env *env, struct walk *walk, uint32_t func)
 	return -EACCES;
 }
 
-static int search(struct sl_env *env, struct walk *walk)
+static int search(struct sl_env *env, struct walk *walk, uint32_t func)
 {
-	int err = enter(env, walk, 0), callee;
+	int err = enter(env, walk, func), callee;
 
 	while (!err) {
 		callee = next_call(env, walk);
@@ -111,14 +114,29 @@ static int search(struct sl_env *env, struct walk *walk)
 	return err;
 }
 
-int sl_check_stack_depth(struct sl_env *env)
+static int search_from(struct sl_env *env, uint32_t func)
 {
 	struct walk *walk = calloc(1, sizeof(*walk));
 	int err;
 
 	if (!walk)
 		return -ENOMEM;
-	err = search(env, walk);
+	err = search(env, walk, func);
 	free(walk);
+	return err;
+}
+
+int sl_check_stack_depth(struct sl_env *env)
+{
+	int err = 0;
+
+	for (uint32_t i = env->cfg->func_count; !err && i-- > 0;) {
+		if (env->is_async[i] && env->cfg->funcs[i].has_tail_call) {
+			sl_say(env, "verifier bug: subprog has tail_call and async cb\n");
+			return -EFAULT;
+		}
+		if (!i || env->is_async[i])
+			err = search_from(env, i);
+	}
 	return err;
 }

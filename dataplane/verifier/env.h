@@ -1,5 +1,6 @@
 #pragma once
 
+#include "btf_record.h"
 #include "cfg.h"
 #include "facts.h"
 #include "log.h"
@@ -33,6 +34,7 @@ struct sl_pending {
 	struct sl_pending *next;
 	struct sl_state *state;
 	uint32_t insn, prev_insn;
+	bool async; /* the beginning of a callback: nothing was executed before */
 	uint64_t log_pos;
 };
 
@@ -106,6 +108,8 @@ struct sl_env {
 	struct sl_fastcall *fastcall;
 	bool uninit_read[SL_CFG_MAX_FUNCS + 1];
 	bool strict_alignment;
+	bool is_async[SL_CFG_MAX_FUNCS + 1]; /* functions that are called on their own */
+	uint32_t from_insn; /* where the log says that the path comes from */
 
 	/* Printing: what changed since it was printed last. */
 	uint32_t dirty_regs;
@@ -171,6 +175,8 @@ void sl_print_source(struct sl_env *env, uint32_t index);
 int sl_explore(struct sl_env *env);
 /* A state that goes on at `insn` later; a copy of the current one, the caller may change it. */
 int sl_explore_push(struct sl_env *env, uint32_t insn, struct sl_state **ret_state);
+/* A callback's state, which this takes over, at the beginning of its function. */
+int sl_explore_push_async(struct sl_env *env, struct sl_state *state);
 int sl_explore_check_leaks(struct sl_env *env, const char *what);
 /* Leaves the current function: env->insn is then where its caller goes on. */
 int sl_explore_return(struct sl_env *env);
@@ -200,6 +206,8 @@ int sl_check_plain_pointer(struct sl_env *env, const struct sl_reg *reg, unsigne
 
 /* special.c */
 /* [off + variable part, + size) of a map's value touches none of its special fields; else -EACCES. */
+/* Register `regno` points to the field of that type of a map's value: for helpers that take it. */
+int sl_check_special_pointer(struct sl_env *env, unsigned regno, enum sl_special type);
 int sl_check_special_fields(
 	struct sl_env *env, const struct sl_reg *reg, int32_t off, uint32_t size, bool by_helper);
 
@@ -325,6 +333,8 @@ int sl_check_may_goto(struct sl_env *env, const struct bpf_insn *insn, uint32_t 
 int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta);
 /* The end of a callback: the helper may call it again. */
 int sl_callback_return(struct sl_env *env, const struct sl_frame *callee);
+/* R0 where a callback ends that was called on its own. */
+int sl_callback_check_async_exit(struct sl_env *env);
 int sl_callback_check_address(struct sl_env *env, uint32_t func);
 
 /* depth.c */

@@ -31,6 +31,7 @@ int sl_explore_push(struct sl_env *env, uint32_t insn, struct sl_state **ret_sta
 	}
 	pending->insn = insn;
 	pending->prev_insn = env->insn;
+	pending->async = false;
 	pending->log_pos = env->log.end_pos;
 	pending->next = env->pending;
 	env->pending = pending;
@@ -38,6 +39,32 @@ int sl_explore_push(struct sl_env *env, uint32_t insn, struct sl_state **ret_sta
 	if (pending->state->parent)
 		pending->state->parent->branches++;
 	*ret_state = pending->state;
+	return 0;
+}
+
+int sl_explore_push_async(struct sl_env *env, struct sl_state *state)
+{
+	struct sl_pending *pending;
+
+	if (env->pending_count > SL_MAX_PENDING) {
+		sl_say(env, "The sequence of %u jumps is too complex for async cb.\n",
+			env->pending_count);
+		sl_state_free(state);
+		return -E2BIG;
+	}
+	pending = calloc(1, sizeof(*pending));
+	if (!pending) {
+		sl_state_free(state);
+		return -ENOMEM;
+	}
+	pending->state = state;
+	pending->insn = state->first_insn;
+	pending->prev_insn = env->insn;
+	pending->async = true;
+	pending->log_pos = env->log.end_pos;
+	pending->next = env->pending;
+	env->pending = pending;
+	env->pending_count++;
 	return 0;
 }
 
@@ -52,7 +79,8 @@ static bool pop(struct sl_env *env)
 		return false;
 	env->cur = pending->state;
 	env->insn = pending->insn;
-	env->prev_insn = pending->prev_insn;
+	env->from_insn = pending->prev_insn;
+	env->prev_insn = pending->async ? SL_NO_INSN : pending->prev_insn;
 	/* At level 1 the log shows the path that fails, not those that went well. */
 	if (!(env->log_level & 2))
 		sl_vlog_reset(&env->log, pending->log_pos);
@@ -180,7 +208,8 @@ static int check_exit(struct sl_env *env, bool *ret_show)
 	if (!err)
 		err = sl_check_read(env, BPF_REG_0);
 	if (!err)
-		err = sl_global_check_result(env);
+		err = sl_env_frame(env)->in_async ? sl_callback_check_async_exit(env)
+						  : sl_global_check_result(env);
 	return err ? err : 1;
 }
 
@@ -260,12 +289,17 @@ static void print_insn(struct sl_env *env)
 	env->prev_log_pos = env->log.end_pos;
 }
 
+static uint32_t from_insn(const struct sl_env *env)
+{
+	return env->prev_insn == SL_NO_INSN ? env->from_insn : env->prev_insn;
+}
+
 static void print_safe(struct sl_env *env, bool show)
 {
 	if (!env->log_level)
 		return;
 	if (show)
-		sl_say(env, "\nfrom %u to %u: safe\n", env->prev_insn, env->insn);
+		sl_say(env, "\nfrom %u to %u: safe\n", from_insn(env), env->insn);
 	else
 		sl_say(env, "%u: safe\n", env->insn);
 }
@@ -297,7 +331,7 @@ static int step(struct sl_env *env, bool *show)
 			return err;
 	}
 	if ((env->log_level & 2) && *show) {
-		sl_say(env, "\nfrom %u to %u:", env->prev_insn, env->insn);
+		sl_say(env, "\nfrom %u to %u:", from_insn(env), env->insn);
 		sl_print_state(env, env->cur, env->cur->cur_frame, true);
 	}
 	*show = false;

@@ -101,6 +101,8 @@ void sl_print_state(struct sl_env *env, const struct sl_state *state, uint32_t n
 		sl_say(env, "%s%u", state->ref_count ? "," : " refs=", state->lock_id);
 	if (frame->in_callback)
 		sl_say(env, " cb");
+	if (frame->in_async)
+		sl_say(env, " async_cb");
 	sl_say(env, "\n");
 	if (!all) {
 		env->dirty_regs = 0;

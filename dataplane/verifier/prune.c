@@ -310,6 +310,11 @@ static bool converges(struct sl_env *env, const struct sl_state *old_state)
 
 static bool is_endless(struct sl_env *env, const struct sl_state *old_state)
 {
+	const struct sl_frame *frame = sl_state_frame(old_state);
+
+	/* A timer's callback that sets itself anew begins again, which is no loop. */
+	if (frame->in_async && frame->async_entry != sl_env_frame(env)->async_entry)
+		return false;
 	return !(env->cfg->insns[env->insn].flags & SL_CFG_CALLS_CALLBACK) &&
 	       maybe_looping(old_state, env->cur) &&
 	       sl_states_equal(env, old_state, env->cur, SL_COMPARE_EXACT) &&

@@ -63,3 +63,33 @@ void sl_reg_not_null(struct sl_reg *reg)
 	if (sl_btf_record_has(inner->desc.record, timers))
 		reg->map_uid = reg->id;
 }
+
+int sl_check_special_pointer(struct sl_env *env, unsigned regno, enum sl_special type)
+{
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+	const struct sl_map *map = reg->map;
+	const char *name = sl_special_name(type);
+	int64_t off = reg->off + (int64_t)reg->var_off.value;
+	const struct sl_special_field *field;
+
+	if (!sl_tnum_is_const(reg->var_off)) {
+		sl_say(env,
+			"R%u doesn't have constant offset. %s has to be at the constant offset\n",
+			regno, name);
+		return -EINVAL;
+	}
+	if (!map->btf) {
+		sl_say(env, "map '%s' has to have BTF in order to use %s\n", map->name, name);
+		return -EINVAL;
+	}
+	if (!sl_btf_record_has(map->desc.record, type)) {
+		sl_say(env, "map '%s' has no valid %s\n", map->name, name);
+		return -EINVAL;
+	}
+	field = sl_btf_record_find(map->desc.record, type);
+	if (off == field->offset)
+		return 0;
+	sl_say(env, "off %lld doesn't point to 'struct %s' that is at %u\n", (long long)off, name,
+		field->offset);
+	return -EINVAL;
+}

@@ -45,7 +45,9 @@ struct sl_frame {
 	uint32_t instance; /* unique per entry: tells whether two states share this very call */
 	bool in_callback; /* of a helper, which may call it again when it returns */
 	uint32_t callback_depth; /* callbacks in a row that the helper called by this frame made */
-	struct sl_return_range returns; /* in_callback: what R0 may be at its end */
+	bool in_async; /* a callback that is called some time later, in a run of its own */
+	uint32_t async_entry; /* how many set the next one from within */
+	struct sl_return_range returns; /* of a callback: what R0 may be at its end */
 	uint32_t slot_count, slot_capacity;
 	struct sl_slot *slots; /* slots[0] is fp-8 */
 };

@@ -48,7 +48,16 @@
 #define ADD_TO(ctx, reg) LDX(BPF_DW, R0, ctx, 0), ALU_X(BPF_ADD, R0, reg), STX(BPF_DW, ctx, R0, 0)
 #define RETURN_SUM LDX(BPF_DW, R0, R10, -8), EXIT
 
-enum map { M_ARRAY, M_HASH, M_PERCPU_ARRAY, M_PERCPU_HASH, M_PROGS, MAPS };
+enum map { M_ARRAY, M_HASH, M_PERCPU_ARRAY, M_PERCPU_HASH, M_PROGS, M_TIMERS, MAPS };
+
+/* R6: a value { u64; struct bpf_timer; } of M_TIMERS. */
+#define TIMER_VALUE                                                                           \
+	ST(BPF_DW, R10, -8, 0), LD_MAP(R1, M_TIMERS), MOV_X(R2, R10), ALU_K(BPF_ADD, R2, -8), \
+		HELPER(BPF_FUNC_map_lookup_elem), JMP_K(BPF_JNE, R0, 0, 2), RETURN(0),        \
+		MOV_X(R6, R0)
+/* Sets function n as the callback of the timer at R6 + off. */
+#define SET_CALLBACK(n, off) \
+	MOV_X(R1, R6), ALU_K(BPF_ADD, R1, off), LD_FUNC(R2, n), HELPER(BPF_FUNC_timer_set_callback)
 
 #define LOG_BYTES (1u << 22)
 #define MAX_INSNS 64
@@ -277,6 +286,49 @@ static const struct row rows[] = {
 		{ LD_FUNC(R2, 1), MOV_K(R3, 0), MOV_K(R4, 0), HELPER(BPF_FUNC_for_each_map_elem),
 			EXIT, RETURN(0) } },
 
+	{ "timer", ACCEPT, { TIMER_VALUE, SET_CALLBACK(1, 8), EXIT, RETURN(0) } },
+	{ "timer_not_set_up", ACCEPT,
+		{ TIMER_VALUE, MOV_X(R1, R6), ALU_K(BPF_ADD, R1, 8), MOV_K(R2, 1), MOV_K(R3, 0),
+			HELPER(BPF_FUNC_timer_start), EXIT } },
+	{ "timer_callback_returns_1",
+		"At async callback return the register R0 has smin=1 smax=1 should have been in [0, 0]",
+		{ TIMER_VALUE, SET_CALLBACK(1, 8), EXIT, RETURN(1) } },
+	{ "timer_callback_returns_map", "the register R0 is not a known value (map_ptr)",
+		{ TIMER_VALUE, SET_CALLBACK(1, 8), EXIT, MOV_X(R0, R1), EXIT } },
+	{ "timer_callback_has_three_arguments", "R4 !read_ok",
+		{ TIMER_VALUE, SET_CALLBACK(1, 8), EXIT, MOV_X(R0, R4), RETURN(0) } },
+	{ "timer_callback_writes_key", "write to change key R2 not allowed",
+		{ TIMER_VALUE, SET_CALLBACK(1, 8), EXIT, ST(BPF_W, R2, 0, 0), RETURN(0) } },
+	{ "timer_callback_uses_value", ACCEPT,
+		{ TIMER_VALUE, SET_CALLBACK(1, 8), EXIT, LDX(BPF_W, R1, R2, 0),
+			STX(BPF_DW, R3, R1, 0), RETURN(0) } },
+	{ "timer_callback_sets_itself", ACCEPT,
+		{ TIMER_VALUE, SET_CALLBACK(1, 8), EXIT, MOV_X(R6, R3), SET_CALLBACK(1, 8),
+			RETURN(0) } },
+	{ "timer_callback_is_endless", "infinite loop detected",
+		{ TIMER_VALUE, SET_CALLBACK(1, 8), EXIT, MOV_K(R0, 0), JA(-2) } },
+	{ "timer_callback_has_its_own_stack", ACCEPT,
+		{ ST(BPF_DW, R10, -400, 0), TIMER_VALUE, SET_CALLBACK(1, 8), EXIT,
+			ST(BPF_DW, R10, -400, 0), RETURN(0) } },
+	{ "timer_elsewhere", "off 0 doesn't point to 'struct bpf_timer' that is at 8",
+		{ TIMER_VALUE, SET_CALLBACK(1, 0), EXIT, RETURN(0) } },
+	{ "timer_at_unknown_place", "R1 doesn't have constant offset. bpf_timer has to be at the",
+		{ TIMER_VALUE, HELPER(BPF_FUNC_get_prandom_u32), ALU_K(BPF_AND, R0, 8),
+			ALU_X(BPF_ADD, R6, R0), SET_CALLBACK(1, 0), EXIT, RETURN(0) } },
+	{ "timer_in_map_without_btf", "has to have BTF in order to use bpf_timer",
+		{ ST(BPF_DW, R10, -8, 0), LD_MAP(R1, M_ARRAY), MOV_X(R2, R10),
+			ALU_K(BPF_ADD, R2, -8), HELPER(BPF_FUNC_map_lookup_elem),
+			JMP_K(BPF_JNE, R0, 0, 2), RETURN(0), MOV_X(R6, R0), SET_CALLBACK(1, 0),
+			EXIT, RETURN(0) } },
+	{ "timer_of_another_map",
+		"timer pointer in R1 map_uid=0 doesn't match map pointer in R2 map_uid=0",
+		{ TIMER_VALUE, MOV_X(R1, R6), ALU_K(BPF_ADD, R1, 8), LD_MAP(R2, M_ARRAY),
+			MOV_K(R3, 1), HELPER(BPF_FUNC_timer_init), EXIT } },
+	{ "timer_on_stack", "R1 type=fp expected=map_value",
+		{ MOV_X(R1, R10), ALU_K(BPF_ADD, R1, -16), HELPER(BPF_FUNC_timer_cancel), EXIT } },
+	{ "timer_written", "bpf_timer cannot be accessed directly by load/store",
+		{ TIMER_VALUE, ST(BPF_DW, R6, 8, 0), RETURN(0) } },
+
 	{ "may_goto_ends_a_loop", ACCEPT,
 		{ MOV_K(R0, 0), MAY_GOTO(3), ALU_K(BPF_ADD, R0, 1), JMP_K(BPF_JEQ, R0, 77, 1),
 			JA(-4), EXIT } },
@@ -307,6 +359,7 @@ static int create_map(const struct side *side, enum map which)
 		[M_PERCPU_ARRAY] = BPF_MAP_TYPE_PERCPU_ARRAY,
 		[M_PERCPU_HASH] = BPF_MAP_TYPE_PERCPU_HASH,
 		[M_PROGS] = BPF_MAP_TYPE_PROG_ARRAY,
+		[M_TIMERS] = BPF_MAP_TYPE_ARRAY,
 	};
 	union bpf_attr attr;
 
@@ -315,6 +368,12 @@ static int create_map(const struct side *side, enum map which)
 	attr.key_size = 4;
 	attr.value_size = which == M_PROGS ? 4 : 16;
 	attr.max_entries = 8;
+	if (which == M_TIMERS) {
+		attr.value_size = 24;
+		attr.btf_fd = (uint32_t)side->btf[0];
+		attr.btf_key_type_id = 1;
+		attr.btf_value_type_id = 6;
+	}
 	return (int)side->bpf(BPF_MAP_CREATE, &attr, sizeof(attr));
 }
 
@@ -334,7 +393,7 @@ static void fill_map(const struct side *side, enum map which)
 	}
 }
 
-/* Types 1: int, 2: int(void *), 3: the functions, of the given linkage. */
+/* Types 1: int, 2: int(void), 3: the functions, of the given linkage, 6: the value with a timer. */
 static int load_btf(const struct side *side, bool global)
 {
 	struct btf *btf = btf__new_empty();
@@ -346,6 +405,13 @@ static int load_btf(const struct side *side, bool global)
 	btf__add_int(btf, "int", 4, BTF_INT_SIGNED);
 	btf__add_func_proto(btf, 1);
 	btf__add_func(btf, "func", global ? BTF_FUNC_GLOBAL : BTF_FUNC_STATIC, 2);
+	btf__add_int(btf, "u64", 8, 0);
+	btf__add_struct(btf, "bpf_timer", 16);
+	btf__add_field(btf, "a", 4, 0, 0);
+	btf__add_field(btf, "b", 4, 64, 0);
+	btf__add_struct(btf, "value", 24);
+	btf__add_field(btf, "count", 4, 0, 0);
+	btf__add_field(btf, "timer", 5, 64, 0);
 	data = btf__raw_data(btf, &size);
 	memset(&attr, 0, sizeof(attr));
 	attr.btf = (uint64_t)data;
@@ -363,7 +429,7 @@ static void begin(struct side *side)
 	for (enum map i = 0; i < MAPS; i++) {
 		side->maps[i] = create_map(side, i);
 		EXPECT_GE(side->maps[i], 0);
-		if (i != M_PROGS)
+		if (i != M_PROGS && i != M_TIMERS)
 			fill_map(side, i);
 	}
 }
