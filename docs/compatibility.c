@@ -9,6 +9,7 @@
 
 #include "field.h"
 #include "helper.h"
+#include "kfunc.h"
 #include "map.h"
 #include "prog_type.h"
 
@@ -32,13 +33,18 @@ static void print_maps(void)
 	}
 }
 
-static void print_helper(const struct sl_helper *helper)
+static void print_types(const struct sl_helper *helper)
 {
-	printf("| %u | %s |", helper->id, helper->name);
 	for (unsigned i = 0; i < sl_array_size(types); i++)
 		printf(" %s |", !sl_helper_allowed(helper, types[i]) ? ""
 				: helper->unavailable                ? "-"
 								     : "yes");
+}
+
+static void print_helper(const struct sl_helper *helper)
+{
+	printf("| %u | %s |", helper->id, helper->name);
+	print_types(helper);
 	printf(" %s%s |\n", helper->flags & SL_HELPER_GPL ? "GPL only. " : "",
 		helper->unavailable ? helper->unavailable : "");
 }
@@ -64,6 +70,29 @@ static void print_helpers(void)
 	}
 }
 
+static void print_kfuncs(void)
+{
+	unsigned count;
+	const struct sl_kfunc *const *kfuncs = sl_kfuncs(&count);
+
+	printf("\n## Kernel functions\n\nThe program types are those to which the kernel gives the "
+	       "function.\n\n| function |");
+	for (unsigned i = 0; i < sl_array_size(types); i++)
+		printf(" %s |", sl_prog_type_of(types[i])->name);
+	printf(" remarks |\n|---|");
+	for (unsigned i = 0; i < sl_array_size(types); i++)
+		printf("---|");
+	printf("---|\n");
+	for (unsigned i = 0; i < count; i++) {
+		/* Programs that may sleep are of other types. */
+		if (kfuncs[i]->flags & SL_KFUNC_SLEEPABLE)
+			continue;
+		printf("| %s |", kfuncs[i]->call.name);
+		print_types(&kfuncs[i]->call);
+		printf(" %s |\n", kfuncs[i]->call.unavailable ? kfuncs[i]->call.unavailable : "");
+	}
+}
+
 static void print_fields(enum bpf_prog_type type, const char *title)
 {
 	unsigned count;
@@ -81,6 +110,7 @@ int main(void)
 	       "when it is loaded, empty that the kernel refuses it too.\n\n");
 	print_maps();
 	print_helpers();
+	print_kfuncs();
 	print_fields(BPF_PROG_TYPE_XDP, "xdp_md");
 	print_fields(BPF_PROG_TYPE_SCHED_CLS, "__sk_buff");
 	return 0;

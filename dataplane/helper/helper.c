@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "ctx_symbols.h"
+#include "kfunc_row.h"
 #include "lpm.h"
 #include "nofault.h"
 #include "row.h"
@@ -34,9 +35,13 @@ static const struct sl_helper *const rows[SL_HELPER_MAX_ID] = {
 #define SYMBOL(name) { #name, (const void *)name }
 #define SL_HELPER(helper) SYMBOL(sl_bpf_##helper),
 #define SL_HELPER_ROW(helper)
+#define SL_KFUNC(kfunc) SYMBOL(sl_bpf_##kfunc),
+#define SL_NO_KFUNC(kfunc, types, reason)
+#define SL_SLEEPABLE_KFUNC(kfunc, types)
 
 static const struct sl_helper_symbol symbols[] = {
 #include "helpers.def"
+#include "kfuncs.def"
 	SYMBOL(sl_ctx_get_hash),
 	SYMBOL(sl_ctx_set_queue_mapping),
 	SYMBOL(sl_ctx_compute_hash),

@@ -42,6 +42,9 @@ enum sl_arg {
 	SL_ARG_INT_PTR,
 	SL_ARG_CONST_STR, /* NUL-terminated string in a read-only map */
 	SL_ARG_DYNPTR,
+	/* Of kernel functions only. */
+	SL_ARG_ITER, /* an iterator on the stack */
+	SL_ARG_IRQ_FLAG,
 };
 
 enum sl_ret {

@@ -240,7 +240,7 @@ void sl_emit_call(struct sl_emitter *e)
 		emit_local_call(e);
 	else if (e->insn->src_reg == 0 && e->insn->imm == BPF_FUNC_tail_call)
 		sl_emit_tail_call(e);
-	else if (e->insn->src_reg == 0 && call && call->helper && call->helper->symbol)
+	else if (call && call->helper && call->helper->symbol)
 		emit_checked_call(e, call);
 	else
 		sl_emit_fail(e, "no facts about a call");

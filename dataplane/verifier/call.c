@@ -5,6 +5,7 @@
 
 #include "cpu.h"
 #include "helper.h"
+#include "kfunc_call.h"
 #include "map.h"
 #include "prog.h"
 
@@ -113,7 +114,7 @@ static void clear_caller_saved(struct sl_env *env, struct sl_frame *frame)
 	env->dirty_regs |= 0x3f;
 }
 
-static int release(struct sl_env *env, uint32_t ref_id)
+int sl_release(struct sl_env *env, uint32_t ref_id)
 {
 	if (!sl_state_del_ref(env->cur, ref_id))
 		return -EINVAL;
@@ -242,7 +243,7 @@ static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn, ui
 			env, sl_env_stack_of(env, reg), reg->frame, meta.raw_off, meta.raw_size);
 	}
 	if (helper->flags & SL_HELPER_RELEASES) {
-		err = meta.ref_id ? release(env, meta.ref_id) : -EINVAL;
+		err = meta.ref_id ? sl_release(env, meta.ref_id) : -EINVAL;
 		if (err)
 			return err;
 	}
@@ -311,6 +312,5 @@ int sl_check_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret
 		return check_local_call(env, insn, ret_next);
 	if (sl_insn_is_helper_call(insn))
 		return check_helper_call(env, insn, ret_next);
-	sl_say(env, "calling kernel function is not allowed\n");
-	return -EINVAL;
+	return sl_check_kfunc_call(env, insn);
 }

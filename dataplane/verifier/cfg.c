@@ -6,6 +6,7 @@
 
 #include "callback.h"
 #include "helper.h"
+#include "kfunc.h"
 #include "log.h"
 #include "prog.h"
 
@@ -195,6 +196,20 @@ static void mark(struct sl_cfg *cfg, uint32_t index, uint8_t flags)
 	cfg->insns[index].flags |= flags;
 }
 
+/* A loop over an iterator is followed until its states repeat. */
+static void mark_kfunc_call(struct sl_cfg *cfg, uint32_t index)
+{
+	const struct sl_kfunc *kfunc = sl_kfunc_peek((uint32_t)cfg->prog->insns[index].imm);
+	struct sl_cfg_func *func = &cfg->funcs[cfg->insns[index].func];
+
+	if (!kfunc || !sl_helper_allowed(&kfunc->call, cfg->prog->type))
+		return;
+	if (kfunc->flags & SL_KFUNC_ITER_NEXT)
+		mark(cfg, index, SL_CFG_ITER_NEXT | SL_CFG_CHECKPOINT | SL_CFG_PRUNE_POINT);
+	func->might_sleep |= !!(kfunc->flags & SL_KFUNC_SLEEPABLE);
+	func->changes_packet |= !!(kfunc->call.flags & SL_HELPER_CHANGES_PACKET);
+}
+
 static void mark_call(struct sl_cfg *cfg, uint32_t index)
 {
 	const struct bpf_insn *insn = &cfg->prog->insns[index];
@@ -207,6 +222,8 @@ static void mark_call(struct sl_cfg *cfg, uint32_t index)
 		mark(cfg, index + (uint32_t)insn->imm + 1, SL_CFG_PRUNE_POINT | SL_CFG_JUMP_POINT);
 		return;
 	}
+	if (sl_insn_is_kfunc_call(insn))
+		mark_kfunc_call(cfg, index);
 	if (!sl_insn_is_helper_call(insn))
 		return;
 	if (insn->imm == BPF_FUNC_timer_set_callback)

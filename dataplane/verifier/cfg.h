@@ -39,6 +39,7 @@ enum sl_cfg_flags {
 	SL_CFG_CALLS_CALLBACK = 1 << 3, /* helper that calls its callback before it returns */
 	SL_CFG_JUMP_TARGET = 1 << 4, /* some jump instruction goes here */
 	SL_CFG_SECOND_HALF = 1 << 5, /* of an ld_imm64: not an instruction */
+	SL_CFG_ITER_NEXT = 1 << 6, /* call that takes an iterator's next element */
 };
 
 struct sl_cfg_insn {
@@ -115,6 +116,11 @@ static inline bool sl_insn_is_ld_imm64(const struct bpf_insn *insn)
 static inline bool sl_insn_is_helper_call(const struct bpf_insn *insn)
 {
 	return insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == 0;
+}
+
+static inline bool sl_insn_is_kfunc_call(const struct bpf_insn *insn)
+{
+	return insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == BPF_PSEUDO_KFUNC_CALL;
 }
 
 static inline bool sl_insn_is_local_call(const struct bpf_insn *insn)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "helper.h"
+#include "kfunc.h"
 #include "log.h"
 #include "prog.h"
 
@@ -22,11 +23,16 @@ static uint16_t bit(unsigned reg)
 	return (uint16_t)(1u << reg);
 }
 
-static uint16_t helper_arguments(const struct bpf_insn *insn, enum bpf_prog_type type)
+static uint16_t call_arguments(const struct bpf_insn *insn, enum bpf_prog_type type)
 {
-	const struct sl_helper *helper = sl_helper_by_id((uint32_t)insn->imm);
+	const struct sl_kfunc *kfunc = NULL;
+	const struct sl_helper *helper = NULL;
 	uint16_t use = 0;
 
+	if (sl_insn_is_helper_call(insn))
+		helper = sl_helper_by_id((uint32_t)insn->imm);
+	else if (sl_insn_is_kfunc_call(insn) && (kfunc = sl_kfunc_peek((uint32_t)insn->imm)))
+		helper = &kfunc->call;
 	if (!helper || !sl_helper_allowed(helper, type))
 		return ARGUMENTS;
 	for (unsigned i = 0; i < 5 && helper->args[i] != SL_ARG_NONE; i++)
@@ -71,7 +77,7 @@ static void jump_regs(
 		break;
 	case BPF_CALL:
 		*ret_def = CALLER_SAVED;
-		*ret_use = sl_insn_is_helper_call(insn) ? helper_arguments(insn, type) : ARGUMENTS;
+		*ret_use = call_arguments(insn, type);
 		break;
 	default:
 		*ret_use = bit(insn->dst_reg);

@@ -1,6 +1,7 @@
 #include "cfg.h"
 #include "facts.h"
 #include "helper.h"
+#include "kfunc.h"
 #include "log.h"
 #include "prog.h"
 
@@ -212,13 +213,15 @@ static void put_ld(struct sl_log *log, const struct sl_prog *prog, unsigned inde
 static void put_call(struct sl_log *log, const struct bpf_insn *insn)
 {
 	const struct sl_helper *helper;
+	char name[128];
 
 	if (insn->src_reg == BPF_PSEUDO_CALL) {
 		sl_vlog(log, "call pc%+d\n", insn->imm);
 		return;
 	}
 	if (insn->src_reg == BPF_PSEUDO_KFUNC_CALL) {
-		sl_vlog(log, "call kernel-function#%d\n", insn->imm);
+		sl_kfunc_name((uint32_t)insn->imm, name, sizeof(name));
+		sl_vlog(log, "call %s#%d\n", name, insn->imm);
 		return;
 	}
 	helper = insn->src_reg == 0 ? sl_helper_by_id((uint32_t)insn->imm) : NULL;

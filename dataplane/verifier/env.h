@@ -340,6 +340,9 @@ int sl_callback_check_address(struct sl_env *env, uint32_t func);
 /* depth.c */
 int sl_check_stack_depth(struct sl_env *env);
 
+/* The reference is gone: what belonged to it is a number from now on. -EINVAL for none. */
+int sl_release(struct sl_env *env, uint32_t ref_id);
+
 /* facts.c */
 int sl_facts_new(struct sl_env *env);
 void sl_facts_note_base(struct sl_env *env, unsigned regno);

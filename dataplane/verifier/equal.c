@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "stack_object.h"
+
 /*
  * Whether one state covers another: every value that the new one admits, the old one admitted in
  * every register and slot that was read afterwards. The old one was found safe, so the new one is.
@@ -149,6 +151,9 @@ static bool covers_slot(struct sl_env *env, const struct sl_slot *old_slot,
 	const struct sl_reg *old_scalar = scalar_of(old_slot), *scalar = scalar_of(slot);
 	bool any = false;
 
+	if (sl_slot_is_object(old_slot))
+		return sl_stack_object_same(old_slot, slot) &&
+		       same_id(env, old_slot->reg.ref_id, slot->reg.ref_id);
 	if (how == SL_COMPARE_EXACT) {
 		if (memcmp(old_slot->type, slot->type, sizeof(slot->type)) != 0)
 			return false;
@@ -188,10 +193,14 @@ static bool covers_refs(
 	struct sl_env *env, const struct sl_state *old_state, const struct sl_state *state)
 {
 	if (old_state->ref_count != state->ref_count || old_state->lock_map != state->lock_map ||
-		!same_id(env, old_state->lock_id, state->lock_id))
+		!same_id(env, old_state->lock_id, state->lock_id) ||
+		old_state->rcu_lock != state->rcu_lock ||
+		old_state->preempt_locks != state->preempt_locks ||
+		!same_id(env, old_state->irq_id, state->irq_id))
 		return false;
 	for (uint32_t i = 0; i < state->ref_count; i++)
-		if (!same_id(env, old_state->refs[i].id, state->refs[i].id))
+		if (old_state->refs[i].irq != state->refs[i].irq ||
+			!same_id(env, old_state->refs[i].id, state->refs[i].id))
 			return false;
 	return true;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kfunc_call.h"
 #include "prog.h"
 #include "prog_type.h"
 
@@ -92,11 +93,20 @@ static bool pop(struct sl_env *env)
 
 int sl_explore_check_leaks(struct sl_env *env, const char *what)
 {
-	for (uint32_t i = 0; i < env->cur->ref_count; i++)
+	bool leaks = false;
+
+	for (uint32_t i = 0; i < env->cur->ref_count; i++) {
+		if (env->cur->refs[i].irq)
+			continue;
 		sl_say(env, "Unreleased reference id=%u alloc_insn=%u\n", env->cur->refs[i].id,
 			env->cur->refs[i].insn);
-	if (!env->cur->ref_count)
-		return sl_check_unlocked(env, what);
+		leaks = true;
+	}
+	if (!leaks) {
+		int err = sl_check_unlocked(env, what);
+
+		return err ? err : sl_check_sections(env, what);
+	}
 	sl_say(env, "%s would lead to reference leak\n", what);
 	return -EINVAL;
 }

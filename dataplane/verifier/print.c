@@ -7,6 +7,7 @@
 
 #include "btf.h"
 #include "prog.h"
+#include "stack_object.h"
 
 /* States and source lines in the log, in the kernel's words. */
 
@@ -59,10 +60,12 @@ void sl_print_touch_all(struct sl_env *env)
 static void print_slot(
 	struct sl_env *env, const struct sl_slot *slot, unsigned index, uint32_t number)
 {
-	static const char letters[] = { '?', 'r', 'm', '0' };
+	static const char letters[] = { '?', 'r', 'm', '0', 'i', 'f' };
 	char types[9] = { 0 };
 	bool is_spill = sl_slot_is_spill(slot), any = false;
 
+	if (sl_stack_object_print(env, slot, index))
+		return;
 	for (unsigned i = 0; i < 8; i++) {
 		any |= slot->type[i] != SL_SLOT_INVALID;
 		types[i] = letters[slot->type[i]];

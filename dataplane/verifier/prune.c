@@ -6,6 +6,7 @@
 
 #include "memory.h"
 #include "prog.h"
+#include "stack_object.h"
 
 /*
  * Pruning. At prune points states are kept, and a path that arrives in a state which a finished
@@ -302,6 +303,9 @@ static bool converges(struct sl_env *env, const struct sl_state *old_state)
 	if (sl_insn_is_may_goto(&env->prog->insns[env->insn])) {
 		if (old_state->may_gotos == env->cur->may_gotos)
 			return false;
+	} else if (flags & SL_CFG_ITER_NEXT) {
+		if (!sl_iter_is_active(env))
+			return false;
 	} else if (!(flags & SL_CFG_CALLS_CALLBACK)) {
 		return false;
 	}
@@ -315,11 +319,12 @@ static bool is_endless(struct sl_env *env, const struct sl_state *old_state)
 	/* A timer's callback that sets itself anew begins again, which is no loop. */
 	if (frame->in_async && frame->async_entry != sl_env_frame(env)->async_entry)
 		return false;
-	return !(env->cfg->insns[env->insn].flags & SL_CFG_CALLS_CALLBACK) &&
+	return !(env->cfg->insns[env->insn].flags & (SL_CFG_CALLS_CALLBACK | SL_CFG_ITER_NEXT)) &&
 	       maybe_looping(old_state, env->cur) &&
 	       sl_states_equal(env, old_state, env->cur, SL_COMPARE_EXACT) &&
 	       old_state->may_gotos == env->cur->may_gotos &&
-	       old_state->callback_rounds == env->cur->callback_rounds;
+	       old_state->callback_rounds == env->cur->callback_rounds &&
+	       !sl_iter_depths_differ(old_state, env->cur);
 }
 
 int sl_prune_visit(struct sl_env *env)

@@ -7,6 +7,7 @@
 #include "helper.h"
 #include "fastcall.h"
 #include "prog.h"
+#include "stack_object.h"
 
 /*
  * The stack. A slot of eight bytes is a spilled register, or bytes that are data, zero, or never
@@ -91,7 +92,7 @@ static void to_misc(uint8_t *type)
 
 static void scrub(struct sl_slot *slot)
 {
-	if (sl_slot_is_spill(slot) || slot->type[0] == SL_SLOT_SPILL)
+	if (sl_slot_is_spill(slot) || slot->type[0] == SL_SLOT_SPILL || sl_slot_is_object(slot))
 		for (unsigned i = 0; i < 8; i++)
 			if (slot->type[i] != SL_SLOT_INVALID)
 				slot->type[i] = SL_SLOT_MISC;
@@ -218,7 +219,7 @@ static int store_variable(struct sl_env *env, const struct sl_reg *pointer, int3
 			relied = true;
 			continue;
 		}
-		if (*type == SL_SLOT_SPILL || sl_slot_is_spill(slot))
+		if (*type == SL_SLOT_SPILL || sl_slot_is_spill(slot) || sl_slot_is_object(slot))
 			scrub(slot);
 		/* Data from now on, but the store may have gone elsewhere. */
 		if (*type == SL_SLOT_INVALID)
@@ -327,6 +328,10 @@ static int load_fixed(struct sl_env *env, const struct sl_reg *pointer, int32_t 
 	touch(env, slot_of(off));
 	sl_fastcall_access(env, frame->func, off);
 	mark_read(env, pointer->frame, slot_of(off));
+	if (sl_slot_is_object(slot)) {
+		sl_say(env, "invalid read from stack off %d+0 size %u\n", off, size);
+		return -EACCES;
+	}
 	if (!sl_slot_is_spill(slot)) {
 		load_data(env, frame, pointer->frame, off, off + (int32_t)size, value_regno);
 		return 0;
@@ -369,7 +374,8 @@ static int check_initialised(struct sl_env *env, unsigned regno, const struct sl
 
 		if (*type == SL_SLOT_INVALID)
 			note_uninit(env, frame);
-		else if (*type == SL_SLOT_SPILL && !sl_slot_is_spill(slot))
+		else if ((*type == SL_SLOT_SPILL && !sl_slot_is_spill(slot)) ||
+			 sl_slot_is_object(slot))
 			return refuse_byte(env, reg, regno, min, i - min, size);
 		mark_read(env, reg->frame, slot_of(i));
 		if (!clobber)

@@ -193,7 +193,9 @@ bool sl_state_del_ref(struct sl_state *state, uint32_t id)
 	for (uint32_t i = 0; i < state->ref_count; i++) {
 		if (state->refs[i].id != id)
 			continue;
-		state->refs[i] = state->refs[--state->ref_count];
+		/* Sections end in the order that refs[] has. */
+		memmove(&state->refs[i], &state->refs[i + 1],
+			(--state->ref_count - i) * sizeof(*state->refs));
 		return true;
 	}
 	return false;

@@ -21,6 +21,16 @@ enum sl_slot_type {
 	SL_SLOT_SPILL, /* part of the register in `reg` */
 	SL_SLOT_MISC, /* some data */
 	SL_SLOT_ZERO,
+	/* Objects: all eight bytes, and not the program's to look into. */
+	SL_SLOT_ITER,
+	SL_SLOT_IRQ_FLAG,
+};
+
+/* An open-coded iterator. */
+struct sl_iter_state {
+	const char *kind; /* "num" */
+	bool drained;
+	uint32_t depth; /* rounds on this path */
 };
 
 /*
@@ -28,7 +38,8 @@ enum sl_slot_type {
  * spill's pointer names: it is SL_SLOT_SPILL exactly when `reg` is meaningful.
  */
 struct sl_slot {
-	struct sl_reg reg;
+	struct sl_reg reg; /* of an object: its reference */
+	struct sl_iter_state iter; /* SL_SLOT_ITER */
 	uint8_t type[8];
 	bool read; /* kept states: read later on some path, so it takes part in comparisons */
 	bool written; /* overwritten as a whole since the parent state */
@@ -80,6 +91,7 @@ struct sl_kept;
 
 struct sl_ref {
 	uint32_t id, insn;
+	bool irq; /* a section, not something to give back */
 };
 
 struct sl_state {
@@ -99,6 +111,10 @@ struct sl_state {
 	uint32_t depth; /* kept states above it: tells an ancestor from another path's */
 	uint32_t callback_rounds, may_gotos; /* taken on this path */
 	struct sl_kept *evicted; /* out of its list, kept for its descendants; NULL when not */
+	/* Sections that the path is in. */
+	bool rcu_lock;
+	uint32_t preempt_locks;
+	uint32_t irq_id; /* reference of the innermost without interrupts, 0 for none */
 };
 
 static inline struct sl_frame *sl_state_frame(const struct sl_state *state)

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "btf.h"
+#include "kfunc_call.h"
 #include "env.h"
 #include "fastcall.h"
 #include "map.h"
@@ -24,7 +25,10 @@
 
 static int check_structure(struct sl_env *env)
 {
-	int err = sl_cfg_find_funcs(env->cfg, &env->log);
+	int err = sl_kfuncs_check(env->prog, &env->log);
+
+	if (!err)
+		err = sl_cfg_find_funcs(env->cfg, &env->log);
 
 	if (!err)
 		err = sl_cfg_check_returns(env->cfg, &env->log);
@@ -144,6 +148,8 @@ static int verify(struct sl_env *env)
 	explored = !err;
 	if (!err)
 		err = sl_check_stack_depth(env);
+	if (!err)
+		err = sl_kfuncs_check_reached(env);
 	if (!err)
 		err = check_jump_tables(env);
 	if (err == -ENOMEM && sl_memory_exhausted())

@@ -1,0 +1,57 @@
+#include "kfunc_row.h"
+
+/*
+ * A worker is never preempted by another and takes no interrupt, and what a program looks up stays
+ * until the worker's next quiescent state: the sections that these functions open and close need
+ * nothing at run time. The verifier holds programs to their rules all the same.
+ */
+
+#define SECTION(kfunc, effect)                                            \
+	SL_HELPER_FN(kfunc)                                               \
+	{                                                                 \
+		return 0;                                                 \
+	}                                                                 \
+	const struct sl_kfunc sl_kfunc_##kfunc = {                        \
+		.call = { SL_KFUNC_ROW(kfunc, ANY), .ret = SL_RET_VOID }, \
+		.flags = (effect),                                        \
+	}
+
+SECTION(rcu_read_lock, SL_KFUNC_RCU_LOCK);
+SECTION(rcu_read_unlock, SL_KFUNC_RCU_UNLOCK);
+SECTION(preempt_disable, SL_KFUNC_PREEMPT_DISABLE);
+SECTION(preempt_enable, SL_KFUNC_PREEMPT_ENABLE);
+
+#define IRQ_SECTION(kfunc, effect)                                      \
+	SL_HELPER_FN(kfunc)                                             \
+	{                                                               \
+		return 0;                                               \
+	}                                                               \
+	const struct sl_kfunc sl_kfunc_##kfunc = {                      \
+		.call = { SL_KFUNC_ROW(kfunc, ANY), .ret = SL_RET_VOID, \
+			.args = { SL_ARG_IRQ_FLAG } },                  \
+		.flags = (effect),                                      \
+	}
+
+IRQ_SECTION(local_irq_save, SL_KFUNC_IRQ_SAVE);
+IRQ_SECTION(local_irq_restore, SL_KFUNC_IRQ_RESTORE);
+
+const struct sl_kfunc sl_kfunc_iter_num_new = {
+	.call = { SL_KFUNC_ROW(iter_num_new, ANY),
+		.args = { SL_ARG_ITER, SL_ARG_SCALAR, SL_ARG_SCALAR } },
+	.flags = SL_KFUNC_ITER_NEW,
+	.iter = "num",
+};
+
+const struct sl_kfunc sl_kfunc_iter_num_next = {
+	.call = { SL_KFUNC_ROW(iter_num_next, ANY), .args = { SL_ARG_ITER } },
+	.flags = SL_KFUNC_ITER_NEXT,
+	.iter = "num",
+	.result_size = sizeof(int),
+};
+
+const struct sl_kfunc sl_kfunc_iter_num_destroy = {
+	.call = { SL_KFUNC_ROW(iter_num_destroy, ANY), .ret = SL_RET_VOID,
+		.args = { SL_ARG_ITER } },
+	.flags = SL_KFUNC_ITER_DESTROY,
+	.iter = "num",
+};

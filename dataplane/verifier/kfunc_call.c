@@ -1,0 +1,287 @@
+#include "kfunc_call.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "kfunc.h"
+#include "prog.h"
+#include "row.h"
+#include "stack_object.h"
+
+/*
+ * Calls of kernel functions. Whether the numbers name functions at all is a question of structure;
+ * whether this program may call one, and with what, is asked where a path does.
+ */
+
+struct args {
+	const struct sl_kfunc *kfunc;
+	uint32_t frame, slot; /* of the iterator */
+	uint32_t ref_id; /* of what the arguments belong to */
+};
+
+#define SL_MAX_KFUNC_OFF INT16_MAX
+
+static int refuse(struct sl_log *log, int err, const char *text)
+{
+	sl_vlog(log, "%s", text);
+	return err;
+}
+
+/* Modules have their own BTF, and none of them is in this process. */
+static int refuse_module(
+	const struct sl_prog *prog, struct sl_log *log, const struct bpf_insn *insn)
+{
+	if (insn->off < 0)
+		sl_vlog(log, "negative offset disallowed for kernel module function call\n");
+	else if (!prog->fd_array)
+		sl_vlog(log, "kfunc offset > 0 without fd_array is invalid\n");
+	else
+		sl_vlog(log, "BTF fd for kfunc is not a module BTF\n");
+	sl_vlog(log, "failed to find BTF for kernel function\n");
+	return insn->off > 0 && !prog->fd_array ? -EPROTO : -EINVAL;
+}
+
+static int check_number(struct sl_log *log, uint32_t btf_id)
+{
+	const struct sl_kfunc *kfunc;
+
+	switch (sl_kfunc_find(btf_id, &kfunc)) {
+	case SL_KFUNC_NO_BTF:
+		return refuse(log, -SL_ENOTSUPP,
+			"calling kernel function is not available: the kernel's BTF cannot be "
+			"read\n");
+	case SL_KFUNC_NOT_A_FUNCTION:
+		sl_vlog(log, "kernel btf_id %u is not a function\n", btf_id);
+		return -EINVAL;
+	default:
+		return 0;
+	}
+}
+
+static bool is_known(const uint32_t *ids, unsigned count, uint32_t id)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+int sl_kfuncs_check(const struct sl_prog *prog, struct sl_log *log)
+{
+	uint32_t ids[SL_MAX_KFUNCS];
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < prog->insn_count; i++) {
+		const struct bpf_insn *insn = &prog->insns[i];
+		int err;
+
+		if (!sl_insn_is_kfunc_call(insn))
+			continue;
+		if (!prog->gpl_compatible)
+			return refuse(log, -EINVAL,
+				"cannot call kernel function from non-GPL compatible program\n");
+		if (insn->off)
+			return refuse_module(prog, log, insn);
+		if (!insn->imm || is_known(ids, count, (uint32_t)insn->imm))
+			continue;
+		if (count == SL_MAX_KFUNCS)
+			return refuse(log, -E2BIG, "too many different kernel function calls\n");
+		err = check_number(log, (uint32_t)insn->imm);
+		if (err)
+			return err;
+		ids[count++] = (uint32_t)insn->imm;
+	}
+	return 0;
+}
+
+int sl_kfuncs_check_reached(struct sl_env *env)
+{
+	for (uint32_t i = 0; i < env->prog->insn_count; i++) {
+		const struct bpf_insn *insn = &env->prog->insns[i];
+
+		if (!sl_insn_is_kfunc_call(insn) || insn->imm ||
+			!(env->facts->insns[i].flags & SL_INSN_SEEN))
+			continue;
+		return refuse(&env->log, -EINVAL,
+			"invalid kernel function call not eliminated in verifier pass\n");
+	}
+	return 0;
+}
+
+static int find(struct sl_env *env, const struct bpf_insn *insn, const struct sl_kfunc **ret_kfunc)
+{
+	const struct sl_kfunc *kfunc = sl_kfunc_peek((uint32_t)insn->imm);
+	char name[128];
+
+	if (!kfunc || !sl_helper_allowed(&kfunc->call, env->prog->type)) {
+		sl_kfunc_name((uint32_t)insn->imm, name, sizeof(name));
+		sl_say(env, "calling kernel function %s is not allowed\n", name);
+		return -EACCES;
+	}
+	if (kfunc->flags & SL_KFUNC_SLEEPABLE) {
+		sl_say(env, "program must be sleepable to call sleepable kfunc %s\n",
+			kfunc->call.name);
+		return -EACCES;
+	}
+	if (kfunc->call.unavailable) {
+		sl_say(env, "kernel function %s is not available: %s\n", kfunc->call.name,
+			kfunc->call.unavailable);
+		return -EINVAL;
+	}
+	*ret_kfunc = kfunc;
+	return 0;
+}
+
+/* ---- arguments, by kind ---- */
+
+static int check_scalar(struct sl_env *env, unsigned regno, struct args *args)
+{
+	(void)args;
+	if (sl_env_reg(env, regno)->type == SL_REG_SCALAR)
+		return 0;
+	sl_say(env, "R%u is not a scalar\n", regno);
+	return -EINVAL;
+}
+
+static int check_iter(struct sl_env *env, unsigned regno, struct args *args)
+{
+	const struct sl_kfunc *kfunc = args->kfunc;
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+	int err;
+
+	if (reg->type != SL_REG_STACK) {
+		sl_say(env, "arg#%u expected pointer to an iterator on stack\n", regno - 1);
+		return -EINVAL;
+	}
+	if (kfunc->flags & SL_KFUNC_ITER_NEW)
+		return sl_iter_begin(env, regno, kfunc->iter);
+	args->frame = reg->frame;
+	err = sl_iter_check(env, regno, kfunc->iter, &args->slot);
+	if (err)
+		return err;
+	args->ref_id = sl_env_stack_of(env, reg)->slots[args->slot].reg.ref_id;
+	return kfunc->flags & SL_KFUNC_ITER_DESTROY ? sl_iter_end(env, regno, args->slot) : 0;
+}
+
+static int check_irq_flag(struct sl_env *env, unsigned regno, struct args *args)
+{
+	if (sl_env_reg(env, regno)->type != SL_REG_STACK) {
+		sl_say(env, "arg#%u doesn't point to an irq flag on stack\n", regno - 1);
+		return -EINVAL;
+	}
+	return args->kfunc->flags & SL_KFUNC_IRQ_SAVE ? sl_irq_save(env, regno)
+						      : sl_irq_restore(env, regno);
+}
+
+static int (*const rules[])(struct sl_env *env, unsigned regno, struct args *args) = {
+	[SL_ARG_SCALAR] = check_scalar,
+	[SL_ARG_ITER] = check_iter,
+	[SL_ARG_IRQ_FLAG] = check_irq_flag,
+};
+
+static int check_args(struct sl_env *env, const struct sl_kfunc *kfunc, struct args *args)
+{
+	unsigned count = 0;
+	int err;
+
+	*args = (struct args){ .kfunc = kfunc };
+	while (count < 5 && kfunc->call.args[count] != SL_ARG_NONE)
+		count++;
+	err = sl_facts_note_call(env, &kfunc->call, count, 0);
+	for (unsigned i = 0; !err && i < count; i++)
+		if (kfunc->call.args[i] != SL_ARG_ANYTHING)
+			err = rules[kfunc->call.args[i]](env, BPF_REG_1 + i, args);
+	return err;
+}
+
+/* ---- sections ---- */
+
+static int check_rcu(struct sl_env *env, const struct sl_kfunc *kfunc)
+{
+	struct sl_state *state = env->cur;
+
+	if (kfunc->flags & SL_KFUNC_RCU_LOCK) {
+		if (state->rcu_lock) {
+			sl_say(env, "nested rcu read lock (kernel function %s)\n",
+				kfunc->call.name);
+			return -EINVAL;
+		}
+		state->rcu_lock = true;
+	} else if (kfunc->flags & SL_KFUNC_RCU_UNLOCK) {
+		if (!state->rcu_lock) {
+			sl_say(env, "unmatched rcu read unlock (kernel function %s)\n",
+				kfunc->call.name);
+			return -EINVAL;
+		}
+		state->rcu_lock = false;
+	}
+	return 0;
+}
+
+static int check_preempt(struct sl_env *env, const struct sl_kfunc *kfunc)
+{
+	if (kfunc->flags & SL_KFUNC_PREEMPT_DISABLE) {
+		env->cur->preempt_locks++;
+	} else if (kfunc->flags & SL_KFUNC_PREEMPT_ENABLE) {
+		if (!env->cur->preempt_locks) {
+			sl_say(env, "unmatched attempt to enable preemption (kernel function %s)\n",
+				kfunc->call.name);
+			return -EINVAL;
+		}
+		env->cur->preempt_locks--;
+	}
+	return 0;
+}
+
+int sl_check_sections(struct sl_env *env, const char *what)
+{
+	const struct sl_state *state = env->cur;
+	const char *section = state->irq_id          ? "bpf_local_irq_save"
+			      : state->rcu_lock      ? "bpf_rcu_read_lock"
+			      : state->preempt_locks ? "bpf_preempt_disable"
+						     : NULL;
+
+	if (!section)
+		return 0;
+	sl_say(env, "%s cannot be used inside %s-ed region\n", what, section);
+	return -EINVAL;
+}
+
+static void set_result(struct sl_env *env, const struct args *args)
+{
+	struct sl_reg *r0 = sl_env_reg(env, BPF_REG_0);
+	const struct sl_kfunc *kfunc = args->kfunc;
+
+	memset(r0, 0, 6 * sizeof(*r0));
+	env->dirty_regs |= 0x3f;
+	if (kfunc->result_size) {
+		sl_reg_set_pointer(r0, SL_REG_MEM);
+		r0->flags = SL_REG_RDONLY | SL_REG_OR_NULL;
+		r0->mem_size = kfunc->result_size;
+		r0->ref_id = args->ref_id;
+		r0->id = ++env->next_id;
+	} else if (kfunc->call.ret != SL_RET_VOID) {
+		sl_reg_set_unknown(r0);
+	}
+}
+
+int sl_check_kfunc_call(struct sl_env *env, const struct bpf_insn *insn)
+{
+	const struct sl_kfunc *kfunc = NULL;
+	struct args args;
+	int err;
+
+	if (!insn->imm)
+		return 0;
+	err = find(env, insn, &kfunc);
+	if (!err)
+		err = check_args(env, kfunc, &args);
+	if (!err)
+		err = check_rcu(env, kfunc);
+	if (!err)
+		err = check_preempt(env, kfunc);
+	if (err)
+		return err;
+	set_result(env, &args);
+	return kfunc->flags & SL_KFUNC_ITER_NEXT ? sl_iter_next(env, args.frame, args.slot) : 0;
+}

@@ -1,0 +1,439 @@
+#include <bpf/btf.h>
+#include <stdlib.h>
+
+#include "defs.h"
+#include "kernel.h"
+#include "sluice/bpf.h"
+#include "test.h"
+
+/*
+ * Programs that call kernel functions, by the running kernel's numbers for them. Every row is loaded
+ * on both sides: the verdict and its reason have to be the same, and so has the result of a run.
+ */
+
+#define R0 BPF_REG_0
+#define R1 BPF_REG_1
+#define R2 BPF_REG_2
+#define R3 BPF_REG_3
+#define R6 BPF_REG_6
+#define R7 BPF_REG_7
+#define R8 BPF_REG_8
+#define R10 BPF_REG_10
+
+#define LDX(size, dst, src, off) INSN(BPF_LDX | BPF_MEM | (size), dst, src, off, 0)
+#define STX(size, dst, src, off) INSN(BPF_STX | BPF_MEM | (size), dst, src, off, 0)
+#define ST(size, dst, off, imm) INSN(BPF_ST | BPF_MEM | (size), dst, 0, off, imm)
+#define JMP_X(op, dst, src, off) INSN(BPF_JMP | (op) | BPF_X, dst, src, off, 0)
+#define RETURN(n) MOV_K(R0, n), EXIT
+#define FP(reg, off) MOV_X(reg, R10), ALU_K(BPF_ADD, reg, off)
+
+enum name {
+	NOTHING,
+	ITER_NEW,
+	ITER_NEXT,
+	ITER_DESTROY,
+	RCU_LOCK,
+	RCU_UNLOCK,
+	PREEMPT_DISABLE,
+	PREEMPT_ENABLE,
+	IRQ_SAVE,
+	IRQ_RESTORE,
+	CPUMASK_CREATE,
+	NO_KFUNC,
+	XDP_PULL_DATA,
+	COPY_FROM_USER,
+	BITS_NEW,
+	CT_LOOKUP,
+	NAMES
+};
+
+static const char *const names[NAMES] = {
+	[ITER_NEW] = "bpf_iter_num_new",
+	[ITER_NEXT] = "bpf_iter_num_next",
+	[ITER_DESTROY] = "bpf_iter_num_destroy",
+	[RCU_LOCK] = "bpf_rcu_read_lock",
+	[RCU_UNLOCK] = "bpf_rcu_read_unlock",
+	[PREEMPT_DISABLE] = "bpf_preempt_disable",
+	[PREEMPT_ENABLE] = "bpf_preempt_enable",
+	[IRQ_SAVE] = "bpf_local_irq_save",
+	[IRQ_RESTORE] = "bpf_local_irq_restore",
+	[CPUMASK_CREATE] = "bpf_cpumask_create",
+	[NO_KFUNC] = "schedule",
+	[XDP_PULL_DATA] = "bpf_xdp_pull_data",
+	[COPY_FROM_USER] = "bpf_copy_from_user_str",
+	[BITS_NEW] = "bpf_iter_bits_new",
+	[CT_LOOKUP] = "bpf_skb_ct_lookup",
+};
+
+static uint32_t numbers[NAMES];
+
+#define CALL(name) INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, name)
+#define NEW(off, start, end) FP(R1, off), MOV_K(R2, start), MOV_K(R3, end), CALL(ITER_NEW)
+#define NEXT(off) FP(R1, off), CALL(ITER_NEXT)
+#define DESTROY(off) FP(R1, off), CALL(ITER_DESTROY)
+#define SAVE(off) FP(R1, off), CALL(IRQ_SAVE)
+#define RESTORE(off) FP(R1, off), CALL(IRQ_RESTORE)
+
+#define CLS BPF_PROG_TYPE_SCHED_CLS
+#define ACT BPF_PROG_TYPE_SCHED_ACT
+#define SOCK BPF_PROG_TYPE_SOCKET_FILTER
+#define XDP BPF_PROG_TYPE_XDP
+#define LOG_BYTES (1u << 22)
+#define MAX_INSNS 64
+#define ACCEPT NULL
+
+struct row {
+	const char *name;
+	enum bpf_prog_type type;
+	const char *reason; /* ACCEPT, or part of the log of both */
+	struct bpf_insn insns[MAX_INSNS];
+	const char *ours; /* refused only here, with this */
+	bool proprietary;
+};
+
+static const struct row rows[] = {
+	/* Iterators that go well. */
+	{ "sum", XDP, ACCEPT,
+		{ MOV_K(R6, 0), NEW(-8, 3, 9), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 3),
+			LDX(BPF_W, R1, R0, 0), ALU_X(BPF_ADD, R6, R1), JA(-7), DESTROY(-8),
+			MOV_X(R0, R6), EXIT } },
+	{ "sum_on_cls", CLS, ACCEPT,
+		{ MOV_K(R6, 0), NEW(-8, -3, 9), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 3),
+			LDX(BPF_W, R1, R0, 0), ALU_X(BPF_ADD, R6, R1), JA(-7), DESTROY(-8),
+			MOV_X(R0, R6), EXIT } },
+	{ "on_act", ACT, ACCEPT, { NEW(-8, 0, 1), DESTROY(-8), RETURN(7) } },
+	{ "on_socket", SOCK, ACCEPT, { NEW(-8, 0, 1), DESTROY(-8), RETURN(7) } },
+	{ "empty", XDP, ACCEPT,
+		{ NEW(-8, 5, 5), NEXT(-8), MOV_K(R6, 1), JMP_K(BPF_JEQ, R0, 0, 1), MOV_K(R6, 2),
+			DESTROY(-8), MOV_X(R0, R6), EXIT } },
+	{ "backwards", XDP, ACCEPT,
+		{ NEW(-8, 5, 4), MOV_X(R6, R0), DESTROY(-8), MOV_X(R0, R6), EXIT } },
+	{ "result_of_new_is_32_bits", XDP, ACCEPT,
+		{ NEW(-8, 5, 4), MOV_X(R6, R0), DESTROY(-8), ALU_K(BPF_RSH, R6, 32), MOV_X(R0, R6),
+			EXIT } },
+	{ "backwards_has_no_elements", XDP, ACCEPT,
+		{ MOV_K(R6, 0), NEW(-8, 5, 4), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 2), MOV_K(R6, 1),
+			JA(-6), DESTROY(-8), MOV_X(R0, R6), EXIT } },
+	{ "too_many", XDP, ACCEPT,
+		{ NEW(-8, 0, 8 * 1024 * 1024 + 1), MOV_X(R6, R0), DESTROY(-8), MOV_X(R0, R6),
+			EXIT } },
+	{ "as_many_as_there_may_be", XDP, ACCEPT,
+		{ NEW(-8, INT32_MIN, INT32_MIN + 8 * 1024 * 1024), MOV_X(R6, R0), NEXT(-8),
+			JMP_K(BPF_JEQ, R0, 0, 1), LDX(BPF_W, R6, R0, 0), DESTROY(-8), MOV_X(R0, R6),
+			EXIT } },
+	{ "up_to_the_last_number", XDP, ACCEPT,
+		{ MOV_K(R6, 0), NEW(-8, INT32_MAX - 3, INT32_MAX), NEXT(-8),
+			JMP_K(BPF_JEQ, R0, 0, 3), LDX(BPF_W, R1, R0, 0), ALU_K(BPF_ADD, R6, 1),
+			JA(-7), DESTROY(-8), MOV_X(R0, R6), EXIT } },
+	{ "next_after_the_end", XDP, ACCEPT,
+		{ NEW(-8, 0, 1), NEXT(-8), NEXT(-8), NEXT(-8), MOV_K(R6, 3),
+			JMP_K(BPF_JEQ, R0, 0, 1), MOV_K(R6, 4), DESTROY(-8), MOV_X(R0, R6),
+			EXIT } },
+	{ "early_end", XDP, ACCEPT,
+		{ MOV_K(R6, 0), NEW(-8, 0, 100), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 4),
+			LDX(BPF_W, R1, R0, 0), ALU_X(BPF_ADD, R6, R1), JMP_K(BPF_JGT, R1, 9, 1),
+			JA(-8), DESTROY(-8), MOV_X(R0, R6), EXIT } },
+	{ "nested", XDP, ACCEPT,
+		{ MOV_K(R6, 0), NEW(-8, 0, 7), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 16),
+			LDX(BPF_W, R7, R0, 0), NEW(-16, 0, 5), NEXT(-16), JMP_K(BPF_JEQ, R0, 0, 2),
+			ALU_X(BPF_ADD, R6, R7), JA(-6), DESTROY(-16), JA(-20), DESTROY(-8),
+			MOV_X(R0, R6), EXIT } },
+	{ "one_after_the_other", XDP, ACCEPT,
+		{ NEW(-8, 0, 7), DESTROY(-8), NEW(-8, 9, 12), NEXT(-8), MOV_K(R6, 0),
+			JMP_K(BPF_JEQ, R0, 0, 1), LDX(BPF_W, R6, R0, 0), DESTROY(-8), MOV_X(R0, R6),
+			EXIT } },
+	{ "index_into_stack", XDP, ACCEPT,
+		{ ST(BPF_DW, R10, -16, 0), ST(BPF_DW, R10, -24, 0), NEW(-8, 0, 10), NEXT(-8),
+			JMP_K(BPF_JEQ, R0, 0, 7), LDX(BPF_W, R1, R0, 0), JMP_K(BPF_JGT, R1, 15, -6),
+			FP(R2, -24), ALU_X(BPF_ADD, R2, R1), STX(BPF_B, R2, R1, 0), JA(-11),
+			DESTROY(-8), LDX(BPF_B, R0, R10, -19), EXIT } },
+	{ "in_function", XDP, ACCEPT,
+		{ NEW(-8, 4, 7), FP(R1, -8), LOCAL_CALL(6), MOV_X(R6, R0), DESTROY(-8),
+			MOV_X(R0, R6), EXIT, CALL(ITER_NEXT), JMP_K(BPF_JEQ, R0, 0, 1),
+			LDX(BPF_W, R0, R0, 0), EXIT } },
+
+	/* And those that do not. */
+	{ "leak", XDP, "would lead to reference leak", { NEW(-8, 0, 3), RETURN(0) } },
+	{ "not_new", XDP, "expected an initialized iter_num as arg #0", { NEXT(-8), RETURN(0) } },
+	{ "destroyed_not_new", XDP, "expected an initialized iter_num as arg #0",
+		{ ST(BPF_DW, R10, -8, 0), DESTROY(-8), RETURN(0) } },
+	{ "twice_new", XDP, "expected uninitialized iter_num as arg #0",
+		{ NEW(-8, 0, 3), NEW(-8, 0, 3), DESTROY(-8), RETURN(0) } },
+	{ "twice_destroyed", XDP, "expected an initialized iter_num as arg #0",
+		{ NEW(-8, 0, 3), DESTROY(-8), DESTROY(-8), RETURN(0) } },
+	{ "next_when_destroyed", XDP, "expected an initialized iter_num as arg #0",
+		{ NEW(-8, 0, 3), DESTROY(-8), NEXT(-8), RETURN(0) } },
+	{ "another_place", XDP, "expected an initialized iter_num as arg #0",
+		{ NEW(-8, 0, 3), DESTROY(-16), RETURN(0) } },
+	{ "unaligned", XDP, "cannot pass in iter at an offset=-12", { NEW(-12, 0, 3), RETURN(0) } },
+	{ "next_unaligned", XDP, "cannot pass in iter at an offset=-7",
+		{ NEW(-8, 0, 3), NEXT(-7), RETURN(0) } },
+	{ "off_the_stack", XDP, "invalid write to stack R1 off=-520 size=8",
+		{ NEW(-520, 0, 3), RETURN(0) } },
+	{ "above_the_stack", XDP, "cannot pass in iter at an offset=8",
+		{ NEW(8, 0, 3), RETURN(0) } },
+	{ "variable", XDP, "iter has to be at a constant offset",
+		{ LDX(BPF_W, R6, R1, 12), ALU_K(BPF_AND, R6, 8), FP(R1, -16),
+			ALU_X(BPF_ADD, R1, R6), MOV_K(R2, 0), MOV_K(R3, 1), CALL(ITER_NEW),
+			RETURN(0) } },
+	{ "not_on_the_stack", XDP, "arg#0 expected pointer to an iterator on stack",
+		{ CALL(ITER_NEXT), RETURN(0) } },
+	{ "not_a_pointer", XDP, "arg#0 expected pointer to an iterator on stack",
+		{ MOV_K(R1, 0), CALL(ITER_NEXT), RETURN(0) } },
+	{ "start_is_a_pointer", XDP, "R2 is not a scalar",
+		{ FP(R1, -8), MOV_X(R2, R10), MOV_K(R3, 0), CALL(ITER_NEW), RETURN(0) } },
+	{ "no_end", XDP, "R3 is not a scalar",
+		{ FP(R1, -8), MOV_K(R2, 0), CALL(ITER_NEW), RETURN(0) } },
+	{ "read", XDP, "invalid read from stack off -8+0 size 8",
+		{ NEW(-8, 0, 3), LDX(BPF_DW, R6, R10, -8), DESTROY(-8), RETURN(0) } },
+	{ "read_part", XDP, "invalid read from stack off -6+0 size 2",
+		{ NEW(-8, 0, 3), LDX(BPF_H, R6, R10, -6), DESTROY(-8), RETURN(0) } },
+	{ "read_somewhere", XDP, "invalid read from stack R2 var_off (0x0; 0x8)+",
+		{ LDX(BPF_W, R6, R1, 12), ALU_K(BPF_AND, R6, 8), NEW(-8, 0, 3), FP(R2, -16),
+			ALU_X(BPF_ADD, R2, R6), LDX(BPF_DW, R7, R2, 0), DESTROY(-8), RETURN(0) } },
+	{ "overwritten", XDP, "expected an initialized iter_num as arg #0",
+		{ NEW(-8, 0, 3), ST(BPF_DW, R10, -8, 0), DESTROY(-8), RETURN(0) } },
+	{ "overwritten_in_part", XDP, "expected an initialized iter_num as arg #0",
+		{ NEW(-8, 0, 3), ST(BPF_B, R10, -3, 0), DESTROY(-8), RETURN(0) } },
+	{ "overwritten_somewhere", XDP, "expected an initialized iter_num as arg #0",
+		{ LDX(BPF_W, R6, R1, 12), ALU_K(BPF_AND, R6, 7), NEW(-8, 0, 3), FP(R2, -16),
+			ALU_X(BPF_ADD, R2, R6), ST(BPF_B, R2, 4, 0), DESTROY(-8), RETURN(0) } },
+	{ "overwritten_and_forgotten", XDP, "Unreleased reference id=1",
+		{ NEW(-8, 0, 3), ST(BPF_DW, R10, -8, 0), RETURN(0) } },
+	{ "element_may_be_missing", XDP, "R0 invalid mem access 'scalar'",
+		{ NEW(-8, 0, 3), NEXT(-8), LDX(BPF_W, R6, R0, 0), DESTROY(-8), RETURN(0) } },
+	{ "element_is_4_bytes", XDP, "invalid access to memory, mem_size=4 off=0 size=8",
+		{ NEW(-8, 0, 3), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 1), LDX(BPF_DW, R6, R0, 0),
+			DESTROY(-8), RETURN(0) } },
+	{ "element_written", XDP, "R0 cannot write into rdonly_mem",
+		{ NEW(-8, 0, 3), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 1), ST(BPF_W, R0, 0, 9),
+			DESTROY(-8), RETURN(0) } },
+	{ "element_outlives_iterator", XDP, "R6 invalid mem access 'scalar'",
+		{ NEW(-8, 0, 3), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 6), MOV_X(R6, R0), DESTROY(-8),
+			LDX(BPF_W, R0, R6, 0), EXIT, DESTROY(-8), RETURN(0) } },
+	{ "body_reads_what_only_the_first_round_has", XDP, "R7 invalid mem access 'scalar'",
+		{ MOV_X(R7, R10), NEW(-8, 0, 3), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 3),
+			LDX(BPF_DW, R1, R7, -16), MOV_K(R7, 0), JA(-7), DESTROY(-8), RETURN(0) } },
+	{ "index_grows_into_the_iterator", XDP, "expected an initialized iter_num as arg #0",
+		{ MOV_K(R6, 0), ST(BPF_DW, R10, -16, 0), NEW(-8, 0, 30), NEXT(-8),
+			JMP_K(BPF_JEQ, R0, 0, 6), FP(R2, -16), ALU_X(BPF_ADD, R2, R6),
+			ST(BPF_B, R2, 0, 1), ALU_K(BPF_ADD, R6, 1), JA(-10), DESTROY(-8),
+			RETURN(0) } },
+	{ "loop_beside_the_iterator", XDP, "infinite loop detected",
+		{ LDX(BPF_W, R6, R1, 12), NEW(-8, 0, 3), JMP_K(BPF_JNE, R6, 0, -1), DESTROY(-8),
+			RETURN(0) } },
+	{ "new_in_the_loop_leaks", XDP, "Unreleased reference id=3 alloc_insn=13",
+		{ NEW(-8, 0, 3), NEXT(-8), JMP_K(BPF_JEQ, R0, 0, 6), NEW(-16, 0, 1), JA(-10),
+			DESTROY(-8), RETURN(0) } },
+
+	/* Sections. */
+	{ "rcu", XDP, ACCEPT, { CALL(RCU_LOCK), CALL(RCU_UNLOCK), RETURN(4) } },
+	{ "rcu_left_open", XDP,
+		"BPF_EXIT instruction in main prog cannot be used inside bpf_rcu_read_lock-ed region",
+		{ CALL(RCU_LOCK), RETURN(0) } },
+	{ "rcu_not_open", XDP, "unmatched rcu read unlock (kernel function bpf_rcu_read_unlock)",
+		{ CALL(RCU_UNLOCK), RETURN(0) } },
+	{ "rcu_nested", XDP, "nested rcu read lock (kernel function bpf_rcu_read_lock)",
+		{ CALL(RCU_LOCK), CALL(RCU_LOCK), CALL(RCU_UNLOCK), CALL(RCU_UNLOCK), RETURN(0) } },
+	{ "rcu_on_one_path", XDP, "cannot be used inside bpf_rcu_read_lock-ed region",
+		{ LDX(BPF_W, R6, R1, 12), JMP_K(BPF_JEQ, R6, 0, 1), CALL(RCU_LOCK), RETURN(0) } },
+	{ "rcu_across_function", XDP, ACCEPT,
+		{ LOCAL_CALL(3), CALL(RCU_UNLOCK), RETURN(3), CALL(RCU_LOCK), RETURN(0) } },
+	{ "ld_abs_in_rcu", CLS,
+		"BPF_LD_[ABS|IND] cannot be used inside bpf_rcu_read_lock-ed region",
+		{ MOV_X(R6, R1), CALL(RCU_LOCK), INSN(BPF_LD | BPF_ABS | BPF_B, 0, 0, 0, 0),
+			CALL(RCU_UNLOCK), RETURN(0) } },
+	{ "preempt", XDP, ACCEPT, { CALL(PREEMPT_DISABLE), CALL(PREEMPT_ENABLE), RETURN(4) } },
+	{ "preempt_nested", CLS, ACCEPT,
+		{ CALL(PREEMPT_DISABLE), CALL(PREEMPT_DISABLE), CALL(PREEMPT_ENABLE),
+			CALL(PREEMPT_ENABLE), RETURN(4) } },
+	{ "preempt_left_off", XDP,
+		"BPF_EXIT instruction in main prog cannot be used inside bpf_preempt_disable-ed region",
+		{ CALL(PREEMPT_DISABLE), CALL(PREEMPT_DISABLE), CALL(PREEMPT_ENABLE), RETURN(0) } },
+	{ "preempt_not_off", XDP,
+		"unmatched attempt to enable preemption (kernel function bpf_preempt_enable)",
+		{ CALL(PREEMPT_ENABLE), RETURN(0) } },
+	{ "irq", XDP, ACCEPT, { SAVE(-8), RESTORE(-8), RETURN(4) } },
+	{ "irq_nested", XDP, ACCEPT,
+		{ SAVE(-8), SAVE(-16), RESTORE(-16), RESTORE(-8), RETURN(4) } },
+	{ "irq_wrong_order", XDP,
+		"cannot restore irq state out of order, expected id=2 acquired at insn_idx=5",
+		{ SAVE(-8), SAVE(-16), RESTORE(-8), RESTORE(-16), RETURN(4) } },
+	{ "irq_left_off", XDP,
+		"BPF_EXIT instruction in main prog cannot be used inside bpf_local_irq_save-ed region",
+		{ SAVE(-8), RETURN(0) } },
+	{ "irq_twice", XDP, "expected uninitialized irq flag as arg#0",
+		{ SAVE(-8), SAVE(-8), RESTORE(-8), RETURN(0) } },
+	{ "irq_not_saved", XDP, "expected an initialized irq flag as arg#0",
+		{ ST(BPF_DW, R10, -8, 0), RESTORE(-8), RETURN(0) } },
+	{ "irq_overwritten", XDP, "expected an initialized irq flag as arg#0",
+		{ SAVE(-8), ST(BPF_DW, R10, -8, 0), RESTORE(-8), RETURN(0) } },
+	{ "irq_read", XDP, "invalid read from stack off -8+0 size 8",
+		{ SAVE(-8), LDX(BPF_DW, R6, R10, -8), RESTORE(-8), RETURN(0) } },
+	{ "irq_not_on_the_stack", XDP, "arg#0 doesn't point to an irq flag on stack",
+		{ CALL(IRQ_SAVE), RETURN(0) } },
+	{ "irq_as_iterator", XDP, "expected an initialized iter_num as arg #0",
+		{ SAVE(-8), NEXT(-8), RETURN(0) } },
+
+	/* What may be called. */
+	{ "not_for_xdp", XDP, "calling kernel function bpf_cpumask_create is not allowed",
+		{ CALL(CPUMASK_CREATE), RETURN(0) } },
+	{ "not_for_cls", CLS, "calling kernel function bpf_xdp_pull_data is not allowed",
+		{ CALL(XDP_PULL_DATA), RETURN(0) } },
+	{ "no_kfunc", XDP, "calling kernel function schedule is not allowed",
+		{ CALL(NO_KFUNC), RETURN(0) } },
+	{ "not_a_function", XDP, "kernel btf_id 1 is not a function",
+		{ INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 1, 1), RETURN(0) } },
+	{ "no_such_type", XDP, "kernel btf_id 2147483647 is not a function",
+		{ INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 1, INT32_MAX), RETURN(0) } },
+	{ "negative", XDP, "kernel btf_id 4294967295 is not a function",
+		{ INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 1, -1), RETURN(0) } },
+	{ "module", XDP, "kfunc offset > 0 without fd_array is invalid",
+		{ INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 2, 1), RETURN(0) } },
+	{ "negative_offset", XDP, "negative offset disallowed for kernel module function call",
+		{ INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, -1, 1), RETURN(0) } },
+	{ "found_by_nobody", XDP, "invalid kernel function call not eliminated in verifier pass",
+		{ CALL(NOTHING), RETURN(0) } },
+	{ "found_by_nobody_nor_reached", XDP, ACCEPT,
+		{ MOV_K(R6, 1), JMP_K(BPF_JEQ, R6, 1, 1), CALL(NOTHING), RETURN(5) } },
+	{ "not_allowed_nor_reached", XDP, ACCEPT,
+		{ MOV_K(R6, 1), JMP_K(BPF_JEQ, R6, 1, 1), CALL(CPUMASK_CREATE), RETURN(5) } },
+	{ "sleeps", XDP, "program must be sleepable to call sleepable kfunc bpf_copy_from_user_str",
+		{ CALL(COPY_FROM_USER), RETURN(0) } },
+	{ "proprietary", XDP, "cannot call kernel function from non-GPL compatible program",
+		{ CALL(RCU_LOCK), CALL(RCU_UNLOCK), RETURN(0) }, .proprietary = true },
+	{ "bits", XDP, ACCEPT,
+		{ ST(BPF_DW, R10, -8, 5), FP(R1, -24), FP(R2, -8), MOV_K(R3, 1), CALL(BITS_NEW),
+			RETURN(0) },
+		.ours = "kernel function bpf_iter_bits_new is not available: it allocates memory" },
+	{ "conntrack", CLS, ACCEPT, { CALL(CT_LOOKUP), RETURN(0) },
+		.ours = "kernel function bpf_skb_ct_lookup is not available: the connection tracker" },
+};
+
+struct side {
+	long (*bpf)(int cmd, union bpf_attr *attr, unsigned int size);
+	char *log;
+};
+
+static struct side kernel = { oracle_bpf }, sluice = { sluice_bpf };
+
+static bool find_numbers(void)
+{
+	struct btf *btf = btf__parse("/sys/kernel/btf/vmlinux", NULL);
+
+	for (unsigned i = 0; btf && i < NAMES; i++) {
+		int id = names[i] ? btf__find_by_name_kind(btf, names[i], BTF_KIND_FUNC) : 0;
+
+		numbers[i] = id > 0 ? (uint32_t)id : 0;
+	}
+	btf__free(btf);
+	return numbers[ITER_NEW];
+}
+
+static uint32_t length(const struct row *row)
+{
+	static const struct bpf_insn nothing;
+	uint32_t count = MAX_INSNS;
+
+	while (count && !memcmp(&row->insns[count - 1], &nothing, sizeof(nothing)))
+		count--;
+	return count;
+}
+
+static bool is_kfunc_call(const struct bpf_insn *insn)
+{
+	return insn->code == (BPF_JMP | BPF_CALL) && insn->src_reg == BPF_PSEUDO_KFUNC_CALL;
+}
+
+/* With an offset of 1 the number is meant as it is. */
+static void resolve(struct bpf_insn *insns, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (!is_kfunc_call(&insns[i]))
+			continue;
+		if (insns[i].off == 0)
+			insns[i].imm = (int32_t)numbers[insns[i].imm];
+		else if (insns[i].off == 1)
+			insns[i].off = 0;
+	}
+}
+
+static int load(const struct side *side, const struct row *row)
+{
+	struct bpf_insn insns[MAX_INSNS];
+	union bpf_attr attr;
+	long fd;
+
+	memcpy(insns, row->insns, sizeof(insns));
+	resolve(insns, length(row));
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = row->type;
+	attr.insns = (uint64_t)insns;
+	attr.insn_cnt = length(row);
+	attr.license = (uint64_t)(row->proprietary ? "none" : "GPL");
+	attr.log_buf = (uint64_t)side->log;
+	attr.log_size = LOG_BYTES;
+	attr.log_level = 2;
+	side->log[0] = '\0';
+	fd = side->bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static int64_t run(const struct side *side, int fd)
+{
+	uint8_t packet[64] = { 0 };
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.test.prog_fd = (uint32_t)fd;
+	attr.test.data_in = (uint64_t)packet;
+	attr.test.data_size_in = sizeof(packet);
+	if (side->bpf(BPF_PROG_TEST_RUN, &attr, sizeof(attr)))
+		return -errno;
+	return attr.test.retval;
+}
+
+/* The retval of what is accepted, else the verdict. */
+static int64_t check_side(const struct side *side, const struct row *row, const char *reason)
+{
+	int fd = load(side, row);
+	int64_t result = fd;
+
+	if (reason) {
+		EXPECT_LT(fd, 0);
+		EXPECT_CONTAINS(side->log, reason);
+	} else {
+		EXPECT_GE(fd, 0);
+	}
+	if (fd < 0)
+		return result;
+	result = run(side, fd);
+	close(fd);
+	return result;
+}
+
+static void check_row(const struct row *row)
+{
+	int64_t ours = check_side(&sluice, row, row->ours ? row->ours : row->reason), theirs;
+
+	TRACE_PUSH("%s:\n%s", row->name, sluice.log);
+	if (oracle_permitted() && !row->ours) {
+		theirs = check_side(&kernel, row, row->reason);
+		TRACE_PUSH("the kernel's:\n%s", kernel.log);
+		EXPECT_EQ(ours, theirs);
+		TRACE_POP();
+	}
+	TRACE_POP();
+}
+
+TEST(kfuncs, rows)
+{
+	if (!find_numbers())
+		SKIP("the kernel does not show its BTF");
+	sluice.log = malloc(LOG_BYTES);
+	kernel.log = malloc(LOG_BYTES);
+	for (unsigned i = 0; i < sl_array_size(rows); i++)
+		check_row(&rows[i]);
+	free(sluice.log);
+	free(kernel.log);
+}
