@@ -67,10 +67,13 @@ bool sl_serve_mmap(
 	int saved = errno;
 	void *mapped;
 
-	if (fd < 0 || !serve_events())
+	if (fd < 0 || inside)
 		return false;
 	inside++;
-	mapped = sluice_perf_mmap(addr, len, prot, flags, fd, offset);
+	mapped = sluice_ringbuf_mmap(addr, len, prot, flags, fd, offset);
+	if (mapped == MAP_FAILED && (errno == ENODEV || errno == EBADF) &&
+		__atomic_load_n(&have_events, __ATOMIC_RELAXED))
+		mapped = sluice_perf_mmap(addr, len, prot, flags, fd, offset);
 	inside--;
 	if (mapped == MAP_FAILED && (errno == ENODEV || errno == EBADF)) {
 		errno = saved;
@@ -113,4 +116,23 @@ bool sl_serve_ioctl(int fd, unsigned long request, unsigned long arg, int *ret_r
 		errno = saved;
 	*ret_result = ret;
 	return true;
+}
+
+int sl_serve_epoll_fd(int fd)
+{
+	int saved = errno, event_fd;
+
+	if (inside)
+		return fd;
+	inside++;
+	event_fd = sluice_ringbuf_event_fd(fd);
+	inside--;
+	errno = saved;
+	return event_fd < 0 ? fd : event_fd;
+}
+
+void sl_serve_before_wait(void)
+{
+	if (!inside)
+		sluice_ringbuf_before_wait();
 }

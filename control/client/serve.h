@@ -20,3 +20,8 @@ bool sl_serve_mmap(
 	void *addr, size_t len, int prot, int flags, int fd, off_t offset, void **ret_result);
 bool sl_serve_munmap(void *addr, size_t len, int *ret_result);
 bool sl_serve_ioctl(int fd, unsigned long request, unsigned long arg, int *ret_result);
+
+/* What epoll is to wait for in the place of fd: fd itself, but for a RINGBUF. */
+int sl_serve_epoll_fd(int fd);
+/* Before a thread waits for events. */
+void sl_serve_before_wait(void);

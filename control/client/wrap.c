@@ -2,6 +2,7 @@
 #undef _FILE_OFFSET_BITS
 
 #include <stdarg.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -16,11 +17,15 @@ long __real_syscall(long nr, ...);
 void *__real_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 int __real_munmap(void *addr, size_t len);
 int __real_ioctl(int fd, unsigned long request, ...);
+int __real_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+int __real_epoll_wait(int epfd, struct epoll_event *events, int max, int timeout_ms);
 
 long __wrap_syscall(long nr, ...);
 void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 int __wrap_munmap(void *addr, size_t len);
 int __wrap_ioctl(int fd, unsigned long request, ...);
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_wait(int epfd, struct epoll_event *events, int max, int timeout_ms);
 
 static __thread enum sl_client_target target = SL_CLIENT_IN_PROCESS;
 
@@ -77,4 +82,15 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(list, unsigned long);
 	va_end(list);
 	return sl_serve_ioctl(fd, request, arg, &ret) ? ret : __real_ioctl(fd, request, arg);
+}
+
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+	return __real_epoll_ctl(epfd, op, sl_serve_epoll_fd(fd), event);
+}
+
+int __wrap_epoll_wait(int epfd, struct epoll_event *events, int max, int timeout_ms)
+{
+	sl_serve_before_wait();
+	return __real_epoll_wait(epfd, events, max, timeout_ms);
 }

@@ -2,6 +2,7 @@
 #undef _FILE_OFFSET_BITS
 
 #include <stdarg.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,8 +12,8 @@
 /*
  * The preload library of `sluice run --local` holds a whole data plane without ports, and answers
  * from it what the program asks of bpf(2) and perf_event_open(2). These reach libc as syscall(); an
- * event's ring is then mapped with mmap() and controlled with ioctl(). A descriptor itself needs
- * nothing: it is a real one.
+ * event's ring is then mapped with mmap() and controlled with ioctl(), a RINGBUF waited for with
+ * epoll. A descriptor itself needs nothing: it is a real one.
  */
 
 int ioctl(int fd, unsigned long request, ...);
@@ -60,4 +61,21 @@ int ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(list, unsigned long);
 	va_end(list);
 	return sl_serve_ioctl(fd, request, arg, &ret) ? ret : REAL(ioctl)(fd, request, arg);
+}
+
+int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+	return REAL(epoll_ctl)(epfd, op, sl_serve_epoll_fd(fd), event);
+}
+
+int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout_ms)
+{
+	sl_serve_before_wait();
+	return REAL(epoll_wait)(epfd, events, max, timeout_ms);
+}
+
+int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout_ms, const sigset_t *mask)
+{
+	sl_serve_before_wait();
+	return REAL(epoll_pwait)(epfd, events, max, timeout_ms, mask);
 }

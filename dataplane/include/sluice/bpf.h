@@ -33,6 +33,21 @@ int sluice_perf_event_open(
 void *sluice_perf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 int sluice_perf_ioctl(int fd, unsigned long request, unsigned long arg);
 
+/*
+ * mmap(2) on the descriptor of a RINGBUF map, as for the kernel's: the consumer's page, the
+ * producers' page, and the data twice in a row. MAP_FAILED with errno ENODEV or EBADF when fd is no
+ * such map of ours. munmap(2) takes it away.
+ */
+void *sluice_ringbuf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+
+/*
+ * The descriptor that epoll gets instead of such a map's, which is a file and cannot be waited for.
+ * It stays the map's. -1 with errno ENODEV or EBADF when fd is something else. Before a thread waits
+ * for it, sluice_ringbuf_before_wait() makes it say whether there is anything to read.
+ */
+int sluice_ringbuf_event_fd(int fd);
+void sluice_ringbuf_before_wait(void);
+
 /* munmap(2) of anything; an event whose ring nobody has mapped any more has no ring. */
 int sluice_perf_munmap(void *addr, size_t len);
 

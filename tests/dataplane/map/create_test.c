@@ -70,6 +70,18 @@ static const struct {
 	{ 4, 4, 1, 1u << 20 },
 	{ 4, 4, 1, 1u << 31 },
 	{ 4, 4, 1, 0, 0, 1 },
+	{ 0, 0, 4096 },
+	{ 0, 0, 1 << 20 },
+	{ 0, 0, 12288 },
+	{ 0, 0, 2048 },
+	{ 0, 0, 1 },
+	{ 4, 0, 4096 },
+	{ 0, 4, 4096 },
+	{ 0, 0, 4096, F_RDONLY },
+	{ 0, 0, 4096, BPF_F_RDONLY_PROG },
+	{ 0, 0, 4096, BPF_F_MMAPABLE },
+	{ 0, 0, 4096, NODE, 0 },
+	{ 0, 0, 4096, 1u << 19 },
 };
 
 static const enum bpf_map_type types[] = {
@@ -79,6 +91,7 @@ static const enum bpf_map_type types[] = {
 	BPF_MAP_TYPE_PERF_EVENT_ARRAY,
 	BPF_MAP_TYPE_PERCPU_HASH,
 	BPF_MAP_TYPE_LPM_TRIE,
+	BPF_MAP_TYPE_RINGBUF,
 	BPF_MAP_TYPE_PERCPU_ARRAY,
 };
 

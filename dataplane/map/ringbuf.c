@@ -1,0 +1,351 @@
+#include "ringbuf.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <sluice/bpf.h>
+
+#include "area.h"
+#include "background.h"
+#include "fd.h"
+#include "list.h"
+#include "type.h"
+
+/*
+ * The memory of a ring, and its consumer's side. All but the producers' own page is a memfd, of
+ * which the map's descriptors are descriptions: page 0 the consumer's, page 1 the producers', then
+ * the data. A file has no page twice, so the mapping that a consumer asks for, with the data twice
+ * in a row, is put together from two.
+ *
+ * A file cannot be waited for either. Each ring has an eventfd, the bell, which epoll gets instead
+ * of the map's descriptor. The background thread rings it for producers; who is about to wait finds
+ * it ringing when there is anything to read, and silent otherwise, as the kernel's poll answers.
+ */
+struct ringbuf_map {
+	struct sl_map map; /* desc.data: the struct sl_ringbuf */
+	struct sl_list node; /* of `rings`, under the lock */
+	int memfd, bell;
+	size_t data_len;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct sl_list rings = SL_LIST_INIT(rings);
+static bool any; /* there is one, or was: until then nobody's descriptor is one of ours */
+
+static_assert(sizeof(struct sl_ringbuf) <= SL_RINGBUF_PAGE, "a page of the producers' own");
+static_assert(sizeof(struct sl_ringbuf_header) == BPF_RINGBUF_HDR_SZ, "the uapi's");
+
+static void set_bell(const struct ringbuf_map *ring, bool ringing)
+{
+	uint64_t count = 1;
+	ssize_t done = ringing ? write(ring->bell, &count, sizeof(count))
+			       : read(ring->bell, &count, sizeof(count));
+
+	(void)done; /* it was ringing, or silent, already */
+}
+
+static bool has_data(const struct ringbuf_map *ring)
+{
+	const struct sl_ringbuf *r = sl_ringbuf_of(&ring->map);
+
+	return sl_ringbuf_query(r, BPF_RB_AVAIL_DATA) != 0;
+}
+
+static bool poll_bells(void *arg)
+{
+	struct ringbuf_map *ring;
+	bool busy = false;
+
+	pthread_mutex_lock(&lock);
+	sl_list_for_each (ring, &rings, node) {
+		struct sl_ringbuf *r = sl_ringbuf_of(&ring->map);
+
+		if (!__atomic_load_n(&r->wake, __ATOMIC_RELAXED))
+			continue;
+		__atomic_exchange_n(&r->wake, 0, __ATOMIC_ACQ_REL);
+		set_bell(ring, true);
+		busy = true;
+	}
+	pthread_mutex_unlock(&lock);
+	return busy;
+}
+
+void sluice_ringbuf_before_wait(void)
+{
+	struct ringbuf_map *ring;
+
+	if (!__atomic_load_n(&any, __ATOMIC_RELAXED))
+		return;
+	pthread_mutex_lock(&lock);
+	sl_list_for_each (ring, &rings, node) {
+		/* Silent first: what is written meanwhile rings again. */
+		set_bell(ring, false);
+		if (has_data(ring))
+			set_bell(ring, true);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_init(&lock, NULL);
+}
+
+static void start(void)
+{
+	pthread_atfork(NULL, NULL, after_fork);
+	sl_background_add_poll(poll_bells, NULL);
+}
+
+static int ringbuf_check(const union bpf_attr *attr)
+{
+	if (attr->map_flags & ~(uint32_t)BPF_F_NUMA_NODE)
+		return -EINVAL;
+	if (attr->key_size || attr->value_size || !attr->max_entries ||
+		(attr->max_entries & (attr->max_entries - 1)) ||
+		attr->max_entries % SL_RINGBUF_PAGE)
+		return -EINVAL;
+	return 0;
+}
+
+/* A block of addresses without memory, at a multiple of its size. */
+static uint8_t *new_block(void)
+{
+	uint8_t *p = mmap(NULL, 2 * SL_RINGBUF_BLOCK, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t before;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	before = sl_round_up((uintptr_t)p, SL_RINGBUF_BLOCK) - (uintptr_t)p;
+	if (before)
+		munmap(p, before);
+	munmap(p + before + SL_RINGBUF_BLOCK, SL_RINGBUF_BLOCK - before);
+	return p + before;
+}
+
+static bool map_part(uint8_t *at, size_t len, int flags, int fd, off_t offset)
+{
+	return mmap(at, len, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, offset) != MAP_FAILED;
+}
+
+static int map_block(struct ringbuf_map *ring, uint8_t *block)
+{
+	const size_t page = SL_RINGBUF_PAGE;
+	uint8_t *data = block + SL_RINGBUF_META_PAGES * page;
+	struct sl_ringbuf *r = (struct sl_ringbuf *)block;
+
+	if (!map_part(block, page, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ||
+		!map_part(block + page, 2 * page + ring->data_len, MAP_SHARED, ring->memfd, 0) ||
+		!map_part(
+			data + ring->data_len, ring->data_len, MAP_SHARED, ring->memfd, 2 * page) ||
+		!sl_area_populate(block, SL_RINGBUF_META_PAGES * page + ring->data_len))
+		return -ENOMEM;
+	r->mask = ring->data_len - 1;
+	r->consumer = (struct sl_ringbuf_consumer *)(block + page);
+	r->producer = (struct sl_ringbuf_producer *)(block + 2 * page);
+	r->data = data;
+	return 0;
+}
+
+static void ringbuf_free(struct sl_map *map)
+{
+	struct ringbuf_map *ring = (struct ringbuf_map *)map;
+
+	if (!ring)
+		return;
+	pthread_mutex_lock(&lock);
+	sl_list_del(&ring->node);
+	pthread_mutex_unlock(&lock);
+	if (map->desc.data)
+		munmap(map->desc.data, SL_RINGBUF_BLOCK);
+	if (ring->memfd >= 0)
+		close(ring->memfd);
+	if (ring->bell >= 0)
+		close(ring->bell);
+	free(ring);
+}
+
+static int ringbuf_new(const union bpf_attr *attr, struct sl_map **ret_map)
+{
+	struct ringbuf_map *ring = sl_map_alloc(sizeof(*ring), &sl_ringbuf_ops, attr);
+	int err = -ENOMEM;
+
+	if (!ring)
+		return -ENOMEM;
+	pthread_once(&once, start);
+	sl_list_init(&ring->node);
+	ring->data_len = attr->max_entries;
+	ring->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ring->memfd = memfd_create("bpf-map", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (ring->bell < 0 || ring->memfd < 0 ||
+		ftruncate(ring->memfd, 2 * SL_RINGBUF_PAGE + (off_t)ring->data_len) != 0 ||
+		fcntl(ring->memfd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
+		err = -errno;
+		goto fail;
+	}
+	ring->map.desc.data = new_block();
+	if (!ring->map.desc.data)
+		goto fail;
+	err = map_block(ring, ring->map.desc.data);
+	if (err)
+		goto fail;
+	pthread_mutex_lock(&lock);
+	sl_list_add_tail(&rings, &ring->node);
+	pthread_mutex_unlock(&lock);
+	__atomic_store_n(&any, true, __ATOMIC_RELAXED);
+	*ret_map = &ring->map;
+	return 0;
+fail:
+	ringbuf_free(&ring->map);
+	return err;
+}
+
+static uint64_t ringbuf_memory_bytes(const struct sl_map *map)
+{
+	return sizeof(struct ringbuf_map) + SL_RINGBUF_META_PAGES * SL_RINGBUF_PAGE +
+	       map->desc.max_entries;
+}
+
+static int ringbuf_sys_lookup(struct sl_map *map, const void *key, void *ret_value, uint64_t flags)
+{
+	return -SL_ENOTSUPP;
+}
+
+static int ringbuf_sys_update(
+	struct sl_map *map, const void *key, const void *value, uint64_t flags)
+{
+	return -SL_ENOTSUPP;
+}
+
+static int ringbuf_sys_delete(struct sl_map *map, const void *key)
+{
+	return -SL_ENOTSUPP;
+}
+
+static int ringbuf_next_key(struct sl_map *map, const void *key, void *ret_next)
+{
+	return -SL_ENOTSUPP;
+}
+
+static int ringbuf_mmap_fd(const struct sl_map *map)
+{
+	return ((const struct ringbuf_map *)map)->memfd;
+}
+
+const struct sl_map_ops sl_ringbuf_ops = {
+	.name = "ringbuf",
+	.check = ringbuf_check,
+	.new = ringbuf_new,
+	.check_btf = sl_map_check_no_btf,
+	.free = ringbuf_free,
+	.memory_bytes = ringbuf_memory_bytes,
+	.sys_lookup = ringbuf_sys_lookup,
+	.sys_update = ringbuf_sys_update,
+	.sys_delete = ringbuf_sys_delete,
+	.next_key = ringbuf_next_key,
+	.mmap_fd = ringbuf_mmap_fd,
+	.desc_size = sizeof(struct sl_map_desc),
+};
+
+/* The ring behind a descriptor, with a reference; -ENODEV when it is something else. */
+static int get_ring(int fd, struct ringbuf_map **ret_ring, int *ret_access)
+{
+	struct sl_object *obj;
+	int err = -ENODEV;
+
+	if (__atomic_load_n(&any, __ATOMIC_RELAXED))
+		err = sl_fd_get_any(fd, &obj, ret_access);
+	if (err)
+		return err == -EINVAL ? -ENODEV : err;
+	if (obj->type != SL_OBJECT_MAP || sl_map_of(obj)->ops != &sl_ringbuf_ops) {
+		sl_object_unref(obj);
+		return -ENODEV;
+	}
+	*ret_ring = (struct ringbuf_map *)sl_map_of(obj);
+	return 0;
+}
+
+/* [first, first + count) of the pages that a consumer sees; the file's end is in between. */
+static int map_around(void *addr, size_t len, int prot, int flags, int fd, off_t offset,
+	size_t file_len, void **ret_mapped)
+{
+	size_t head = offset < (off_t)file_len ? file_len - (size_t)offset : 0;
+	off_t again = 2 * SL_RINGBUF_PAGE + (head ? 0 : offset - (off_t)file_len);
+	uint8_t *p = mmap(
+		addr, len, PROT_NONE, (flags & ~MAP_SHARED) | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	if ((head && mmap(p, head, prot, MAP_SHARED | MAP_FIXED, fd, offset) == MAP_FAILED) ||
+		mmap(p + head, len - head, prot, MAP_SHARED | MAP_FIXED, fd, again) == MAP_FAILED) {
+		int err = -errno;
+
+		munmap(p, len);
+		return err;
+	}
+	*ret_mapped = p;
+	return 0;
+}
+
+static int map_ring(const struct ringbuf_map *ring, void *addr, size_t len, int prot, int flags,
+	int fd, off_t offset, int access, void **ret_mapped)
+{
+	size_t file_len = 2 * SL_RINGBUF_PAGE + ring->data_len;
+	size_t rounded = sl_round_up(len, (size_t)SL_RINGBUF_PAGE);
+	void *p;
+
+	if (!(flags & MAP_SHARED) || !len || rounded < len || offset < 0 ||
+		offset % SL_RINGBUF_PAGE)
+		return -EINVAL;
+	if (prot & PROT_WRITE) {
+		if (ring->map.frozen || access != O_RDWR || offset || rounded != SL_RINGBUF_PAGE)
+			return -EPERM;
+	}
+	if (rounded > file_len + ring->data_len ||
+		(size_t)offset > file_len + ring->data_len - rounded)
+		return -EINVAL;
+	if ((size_t)offset + rounded > file_len)
+		return map_around(addr, rounded, prot, flags, fd, offset, file_len, ret_mapped);
+	p = mmap(addr, len, prot, flags, fd, offset);
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret_mapped = p;
+	return 0;
+}
+
+void *sluice_ringbuf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	struct ringbuf_map *ring;
+	void *mapped = MAP_FAILED;
+	int access, err = get_ring(fd, &ring, &access);
+
+	if (!err) {
+		err = map_ring(ring, addr, len, prot, flags, fd, offset, access, &mapped);
+		sl_map_unref(&ring->map);
+	}
+	if (err)
+		errno = -err;
+	return mapped;
+}
+
+int sluice_ringbuf_event_fd(int fd)
+{
+	struct ringbuf_map *ring;
+	int access, bell = -1, err = get_ring(fd, &ring, &access);
+
+	if (err) {
+		errno = -err;
+		return -1;
+	}
+	bell = ring->bell;
+	sl_map_unref(&ring->map);
+	return bell;
+}

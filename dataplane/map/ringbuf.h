@@ -1,0 +1,55 @@
+#pragma once
+
+#include "map.h"
+
+/*
+ * RINGBUF: one stream of records from all producers to one consumer in user space. The addresses of
+ * a ring are fixed parts of one aligned block, as the kernel lays them out: what only producers know
+ * in the first page, then the page that the consumer writes, the page that producers write, and the
+ * data twice in a row, so that no record wraps. A record leads to its ring by its address alone.
+ */
+#define SL_RINGBUF_BLOCK (8ull << 30) /* twice the largest ring, and its pages, fit into it */
+#define SL_RINGBUF_PAGE 4096u
+#define SL_RINGBUF_META_PAGES 3u
+
+/* Shared with the consumer, which may write anything there: never trusted. */
+struct sl_ringbuf_consumer {
+	uint64_t position;
+};
+
+struct sl_ringbuf_producer {
+	uint64_t position, pending;
+};
+
+struct sl_ringbuf_header {
+	uint32_t len; /* bytes of the record | BPF_RINGBUF_BUSY_BIT, _DISCARD_BIT */
+	uint32_t page; /* pages from the block's beginning, as the kernel's records say */
+};
+
+struct sl_ringbuf {
+	/* Constant. */
+	uint64_t mask; /* data bytes - 1 */
+	struct sl_ringbuf_consumer *consumer;
+	struct sl_ringbuf_producer *producer;
+	uint8_t *data;
+
+	/* Producers', under the lock; `head` is read by anyone. */
+	uint32_t lock sl_cache_aligned;
+	uint64_t head; /* where the next record begins */
+	uint64_t pending; /* the oldest record that may still be written to */
+
+	/* Set by producers, taken back by the background thread: somebody is to be woken. */
+	uint32_t wake sl_cache_aligned;
+};
+
+/* Room for a record of `size` bytes, its header marked busy; NULL when there is none. */
+SL_WORKER void *sl_ringbuf_reserve(struct sl_ringbuf *ring, uint64_t size);
+/* The record is done: for the consumer, or to be skipped. `flags` BPF_RB_*_WAKEUP. */
+SL_WORKER void sl_ringbuf_commit(void *record, uint64_t flags, bool discard);
+/* bpf_ringbuf_query. */
+SL_WORKER uint64_t sl_ringbuf_query(const struct sl_ringbuf *ring, uint64_t what);
+
+static inline struct sl_ringbuf *sl_ringbuf_of(const struct sl_map *map)
+{
+	return (struct sl_ringbuf *)map->desc.data;
+}
