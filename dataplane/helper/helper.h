@@ -3,6 +3,7 @@
 #include <linux/bpf.h>
 
 #include "defs.h"
+#include "dynptr.h"
 #include "field.h"
 
 struct sl_ctx;
@@ -41,7 +42,9 @@ enum sl_arg {
 	SL_ARG_LONG_PTR, /* pointer to 8 aligned writable bytes, need not be initialised */
 	SL_ARG_INT_PTR,
 	SL_ARG_CONST_STR, /* NUL-terminated string in a read-only map */
-	SL_ARG_DYNPTR,
+	SL_ARG_DYNPTR, /* one that refers to something, or nothing: initialised */
+	SL_ARG_DYNPTR_UNINIT, /* 16 bytes of stack that become one of the row's type */
+	SL_ARG_DYNPTR_RELEASE, /* one of the row's type, whose reference ends */
 	/* Of kernel functions only. */
 	SL_ARG_ITER, /* an iterator on the stack */
 	SL_ARG_IRQ_FLAG,
@@ -56,7 +59,7 @@ enum sl_ret {
 	SL_RET_SOCKET_OR_NULL,
 	SL_RET_SOCK_COMMON_OR_NULL,
 	SL_RET_TCP_SOCK_OR_NULL,
-	SL_RET_DYNPTR_MEM_OR_NULL,
+	SL_RET_DYNPTR_MEM_OR_NULL, /* size given by the SL_ARG_CONST argument */
 };
 
 enum sl_helper_flags {
@@ -90,6 +93,7 @@ struct sl_helper {
 	enum sl_ret ret;
 	enum sl_arg args[5];
 	uint16_t fixed_size[5]; /* for SL_ARG_MEM_FIXED* */
+	enum sl_dynptr_type dynptr; /* what an _UNINIT dynptr becomes, a _RELEASE one has to be */
 	uint64_t map_types; /* 1 << BPF_MAP_TYPE_*; 0: whatever the map allows */
 	enum sl_map_op map_op;
 	/*

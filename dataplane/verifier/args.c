@@ -16,6 +16,7 @@
 	(TYPE(STACK) | TYPE(PACKET) | TYPE(PACKET_META) | TYPE(MAP_KEY) | TYPE(MAP_VALUE) | \
 		TYPE(MEM))
 #define SOCK_TYPES (TYPE(SOCKET) | TYPE(SOCK_COMMON) | TYPE(TCP_SOCK) | TYPE(XDP_SOCK))
+#define DYNPTR_TYPES (TYPE(STACK) | TYPE(DYNPTR))
 
 /* One row per kind of argument; a kind without one is not taken yet. */
 struct arg_rule {
@@ -154,8 +155,21 @@ static int check_release(
 	struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
-	int err = sl_check_plain_pointer(env, reg, regno);
+	bool record = meta->helper->args[arg] == SL_ARG_ALLOC_MEM;
+	int err;
 
+	if (record && !(reg->flags & SL_REG_RINGBUF)) {
+		sl_say(env, "R%u type=%s expected=ringbuf_mem\n", regno, sl_reg_type_name(reg));
+		return -EACCES;
+	}
+	if ((meta->helper->flags & SL_HELPER_RELEASES) && reg->off) {
+		sl_say(env,
+			"R%u must have zero offset when passed to release func or trusted arg to "
+			"kfunc\n",
+			regno);
+		return -EINVAL;
+	}
+	err = sl_check_plain_pointer(env, reg, regno);
 	if (err || !(meta->helper->flags & SL_HELPER_RELEASES))
 		return err;
 	if (!reg->ref_id) {
@@ -174,6 +188,11 @@ static int check_sock(struct sl_env *env, unsigned regno, unsigned arg, struct s
 	if (!err)
 		meta->ref_id = sl_env_reg(env, regno)->ref_id;
 	return err;
+}
+
+static int check_dynptr(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
+{
+	return sl_dynptr_check_arg(env, regno, meta->helper->args[arg], meta);
 }
 
 static int check_string(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
@@ -297,6 +316,15 @@ static const struct arg_rule rules[] = {
 	[SL_ARG_CONST_STR] = { .types = TYPE(MAP_VALUE),
 		.expected = "map_value",
 		.check = check_string },
+	[SL_ARG_DYNPTR] = { .types = DYNPTR_TYPES,
+		.expected = "fp, dynptr_ptr",
+		.check = check_dynptr },
+	[SL_ARG_DYNPTR_UNINIT] = { .types = DYNPTR_TYPES,
+		.expected = "fp, dynptr_ptr",
+		.check = check_dynptr },
+	[SL_ARG_DYNPTR_RELEASE] = { .types = DYNPTR_TYPES,
+		.expected = "fp, dynptr_ptr",
+		.check = check_dynptr },
 };
 
 static const struct arg_rule *rule_of(enum sl_arg arg)

@@ -235,7 +235,10 @@ static void settle_null(struct sl_env *env, struct sl_state *state, unsigned reg
 	struct sl_reg *checked = &sl_state_frame(state)->regs[regno];
 	uint32_t id = checked->id, ref_id = checked->ref_id;
 
-	/* A cast pointer may be NULL where the one it came from, which holds the reference, is not. */
+	/*
+	 * A cast pointer may be NULL where the one it came from, which holds the reference, is not; and
+	 * a slice of what is referenced has an id of its own.
+	 */
 	if (ref_id && ref_id == id && is_null)
 		sl_state_del_ref(state, ref_id);
 	sl_state_for_each_reg(state, reg, {
@@ -246,7 +249,7 @@ static void settle_null(struct sl_env *env, struct sl_state *state, unsigned reg
 			continue;
 		}
 		sl_reg_not_null(reg);
-		/* The id of a lock names it still; others have told all they can. */
+		/* It has told all it can, but for a lock's; what names a reference is ref_id. */
 		if (!sl_reg_may_lock(reg))
 			reg->id = 0;
 	});

@@ -165,6 +165,13 @@ static int set_result(
 	case SL_RET_ALLOC_MEM_OR_NULL:
 		sl_reg_set_pointer(r0, SL_REG_MEM);
 		r0->mem_size = (uint32_t)meta->alloc_size;
+		r0->flags |= SL_REG_RINGBUF;
+		break;
+	case SL_RET_DYNPTR_MEM_OR_NULL:
+		sl_reg_set_pointer(r0, SL_REG_MEM);
+		r0->mem_size = (uint32_t)meta->alloc_size;
+		r0->dynptr_id = meta->dynptr_id;
+		r0->ref_id = meta->dynptr_ref;
 		break;
 	case SL_RET_SOCKET_OR_NULL:
 		sl_reg_set_pointer(r0, SL_REG_SOCKET);
@@ -213,6 +220,18 @@ static int check_tail_call(struct sl_env *env, struct sl_call_meta *meta)
 	return err;
 }
 
+static int release_argument(struct sl_env *env, const struct sl_call_meta *meta)
+{
+	int err = meta->release_reg ? sl_dynptr_release(env, (unsigned)meta->release_reg)
+		  : meta->ref_id    ? sl_release(env, meta->ref_id)
+				    : -EINVAL;
+
+	if (err)
+		sl_say(env, "func %s#%u reference has not been acquired before\n",
+			meta->helper->name, meta->helper->id);
+	return err;
+}
+
 static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next)
 {
 	const struct sl_helper *helper = NULL;
@@ -223,6 +242,8 @@ static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn, ui
 
 	if (!err)
 		err = sl_check_args(env, helper, &meta);
+	if (!err)
+		err = sl_dynptr_check_call(env, &meta);
 	if (err)
 		return err;
 	tail_call = helper->id == BPF_FUNC_tail_call;
@@ -243,7 +264,7 @@ static int check_helper_call(struct sl_env *env, const struct bpf_insn *insn, ui
 			env, sl_env_stack_of(env, reg), reg->frame, meta.raw_off, meta.raw_size);
 	}
 	if (helper->flags & SL_HELPER_RELEASES) {
-		err = meta.ref_id ? sl_release(env, meta.ref_id) : -EINVAL;
+		err = release_argument(env, &meta);
 		if (err)
 			return err;
 	}

@@ -3,11 +3,11 @@
 #include "btf_record.h"
 #include "cfg.h"
 #include "facts.h"
+#include "helper.h"
 #include "log.h"
 #include "state.h"
 #include "verifier.h"
 
-struct sl_helper;
 struct sl_prog;
 struct sl_prog_type;
 struct sl_sig;
@@ -73,6 +73,7 @@ struct sl_call_meta {
 	uint32_t ref_id;
 	int release_reg;
 	uint32_t func; /* the callback's number */
+	uint32_t dynptr_id, dynptr_ref, dynptr_type; /* of the initialised dynptr argument */
 	uint32_t exact_args; /* bit n: the scalar in R(n+1) is precise */
 	const struct sl_helper *helper;
 };
@@ -237,7 +238,20 @@ void sl_stack_clobber(struct sl_env *env, struct sl_frame *frame, uint32_t frame
 int sl_stack_const_key(
 	struct sl_env *env, const struct sl_reg *key, uint32_t key_size, int64_t *ret_value);
 
+/* dynptr.c */
+const char *sl_dynptr_type_name(enum sl_dynptr_type type);
+int sl_dynptr_check_arg(
+	struct sl_env *env, unsigned regno, enum sl_arg arg, struct sl_call_meta *meta);
+/* What the call does besides what its arguments say, before its result is there. */
+int sl_dynptr_check_call(struct sl_env *env, const struct sl_call_meta *meta);
+/* The dynptr's reference and all that depends on it end. */
+int sl_dynptr_release(struct sl_env *env, unsigned regno);
+/* Slot `index` is about to be overwritten: a dynptr there is no more. */
+int sl_dynptr_overwrite(struct sl_env *env, struct sl_frame *frame, uint32_t index);
+
 /* call.c, args.c */
+/* The reference ends: pointers to what it held are numbers from now on. */
+int sl_release(struct sl_env *env, uint32_t ref_id);
 int sl_check_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next);
 int sl_check_args(struct sl_env *env, const struct sl_helper *helper, struct sl_call_meta *meta);
 
@@ -340,8 +354,6 @@ int sl_callback_check_address(struct sl_env *env, uint32_t func);
 /* depth.c */
 int sl_check_stack_depth(struct sl_env *env);
 
-/* The reference is gone: what belonged to it is a number from now on. -EINVAL for none. */
-int sl_release(struct sl_env *env, uint32_t ref_id);
 
 /* facts.c */
 int sl_facts_new(struct sl_env *env);

@@ -56,10 +56,15 @@ static bool same_bounds(const struct sl_reg *a, const struct sl_reg *b)
 	       a->u32_min == b->u32_min && a->u32_max == b->u32_max;
 }
 
+static bool same_ids(struct sl_env *env, const struct sl_reg *old_reg, const struct sl_reg *reg)
+{
+	return same_id(env, old_reg->id, reg->id) && same_id(env, old_reg->ref_id, reg->ref_id) &&
+	       same_id(env, old_reg->dynptr_id, reg->dynptr_id);
+}
+
 static bool same_reg(struct sl_env *env, const struct sl_reg *old_reg, const struct sl_reg *reg)
 {
-	return same_head(old_reg, reg) && same_bounds(old_reg, reg) &&
-	       same_id(env, old_reg->id, reg->id) && same_id(env, old_reg->ref_id, reg->ref_id);
+	return same_head(old_reg, reg) && same_bounds(old_reg, reg) && same_ids(env, old_reg, reg);
 }
 
 void sl_compare_begin(struct sl_env *env)
@@ -75,7 +80,8 @@ bool sl_regs_same(struct sl_env *env, const struct sl_reg *a, const struct sl_re
 
 bool sl_regs_identical(const struct sl_reg *a, const struct sl_reg *b)
 {
-	return same_head(a, b) && same_bounds(a, b) && a->id == b->id && a->ref_id == b->ref_id;
+	return same_head(a, b) && same_bounds(a, b) && a->id == b->id && a->ref_id == b->ref_id &&
+	       a->dynptr_id == b->dynptr_id;
 }
 
 static bool within(const struct sl_reg *old_reg, const struct sl_reg *reg)
@@ -113,8 +119,7 @@ static bool covers_reg(struct sl_env *env, const struct sl_reg *old_reg, const s
 	case SL_REG_MAP_VALUE:
 	case SL_REG_MEM:
 		return same_head(old_reg, reg) && within(old_reg, reg) &&
-		       same_id(env, old_reg->id, reg->id) &&
-		       same_id(env, old_reg->ref_id, reg->ref_id);
+		       same_ids(env, old_reg, reg);
 	case SL_REG_PACKET:
 	case SL_REG_PACKET_META:
 		if ((int32_t)old_reg->range < 0 || (int32_t)reg->range < 0) {
@@ -145,6 +150,11 @@ static const struct sl_reg *scalar_of(const struct sl_slot *slot)
 	return &unknown;
 }
 
+static bool has_reg(const struct sl_slot *slot)
+{
+	return sl_slot_is_spill(slot) || slot->type[7] == SL_SLOT_DYNPTR;
+}
+
 static bool covers_slot(struct sl_env *env, const struct sl_slot *old_slot,
 	const struct sl_slot *slot, enum sl_compare how)
 {
@@ -157,7 +167,7 @@ static bool covers_slot(struct sl_env *env, const struct sl_slot *old_slot,
 	if (how == SL_COMPARE_EXACT) {
 		if (memcmp(old_slot->type, slot->type, sizeof(slot->type)) != 0)
 			return false;
-		return !sl_slot_is_spill(slot) || same_reg(env, &old_slot->reg, &slot->reg);
+		return !has_reg(slot) || same_reg(env, &old_slot->reg, &slot->reg);
 	}
 	for (unsigned i = 0; i < 8; i++)
 		any |= old_slot->type[i] != SL_SLOT_INVALID && old_slot->type[i] != SL_SLOT_MISC;
@@ -172,7 +182,7 @@ static bool covers_slot(struct sl_env *env, const struct sl_slot *old_slot,
 		if (old_slot->type[i] != slot->type[i])
 			return false;
 	}
-	return !sl_slot_is_spill(old_slot) || covers_reg(env, &old_slot->reg, &slot->reg, how);
+	return !has_reg(old_slot) || covers_reg(env, &old_slot->reg, &slot->reg, how);
 }
 
 static bool covers_stack(struct sl_env *env, const struct sl_frame *old_frame,

@@ -83,6 +83,7 @@ static uint8_t kind_of(const struct sl_reg *reg)
 		[SL_REG_TCP_SOCK] = SL_MEM_OBJECT,
 		[SL_REG_XDP_SOCK] = SL_MEM_OBJECT,
 		[SL_REG_FUNC] = SL_MEM_FUNC,
+		[SL_REG_DYNPTR] = SL_MEM_OBJECT,
 	};
 
 	return sl_reg_maybe_null(reg) ? SL_MEM_MIXED : kinds[reg->type];

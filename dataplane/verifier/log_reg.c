@@ -21,6 +21,7 @@ static const char *const type_names[SL_REG_TYPES] = {
 	[SL_REG_TCP_SOCK] = "tcp_sock",
 	[SL_REG_XDP_SOCK] = "xdp_sock",
 	[SL_REG_FUNC] = "func",
+	[SL_REG_DYNPTR] = "dynptr_ptr",
 };
 
 /* Small numbers read best as decimals, masks and addresses do not. */
@@ -162,7 +163,8 @@ void sl_vlog_reg(struct sl_log *log, const struct sl_reg *reg, uint32_t frame)
 		put_signed(log, (int64_t)reg->var_off.value);
 		return;
 	}
-	sl_vlog(log, "%s%s%s", reg->flags & SL_REG_RDONLY ? "rdonly_" : "", type_names[reg->type],
+	sl_vlog(log, "%s%s%s%s", reg->flags & SL_REG_RDONLY ? "rdonly_" : "",
+		reg->flags & SL_REG_RINGBUF ? "ringbuf_" : "", type_names[reg->type],
 		reg->flags & SL_REG_OR_NULL ? "_or_null" : "");
 	if (reg->type == SL_REG_STACK) {
 		if (reg->frame != frame)

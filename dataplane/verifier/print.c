@@ -34,10 +34,13 @@ const char *sl_reg_type_name(const struct sl_reg *reg)
 		[SL_REG_TCP_SOCK] = { "tcp_sock", "tcp_sock_or_null" },
 		[SL_REG_XDP_SOCK] = { "xdp_sock", "xdp_sock_or_null" },
 		[SL_REG_FUNC] = { "func", "func_or_null" },
+		[SL_REG_DYNPTR] = { "dynptr_ptr", "dynptr_ptr_or_null" },
 	};
 
 	if (reg->type == SL_REG_MEM && (reg->flags & SL_REG_RDONLY))
 		return sl_reg_maybe_null(reg) ? "rdonly_mem_or_null" : "rdonly_mem";
+	if (reg->flags & SL_REG_RINGBUF)
+		return sl_reg_maybe_null(reg) ? "ringbuf_mem_or_null" : "ringbuf_mem";
 	return names[reg->type][sl_reg_maybe_null(reg)];
 }
 
@@ -57,15 +60,34 @@ void sl_print_touch_all(struct sl_env *env)
 	env->dirty_slots = UINT64_MAX;
 }
 
+/* Both slots hold the same; it reads as the one that pointers name. */
+static void print_dynptr(struct sl_env *env, const struct sl_reg *reg, unsigned index)
+{
+	if (!(reg->flags & SL_REG_FIRST_SLOT))
+		return;
+	sl_say(env, " fp%d=dynptr_%s(", -(int)(index + 1) * 8, sl_dynptr_type_name(reg->dynptr));
+	if (reg->id)
+		sl_say(env, "id=%u", reg->id);
+	if (reg->ref_id)
+		sl_say(env, "%sref_id=%u", reg->id ? "," : "", reg->ref_id);
+	if (reg->dynptr_id)
+		sl_say(env, "%sdynptr_id=%u", reg->id || reg->ref_id ? "," : "", reg->dynptr_id);
+	sl_say(env, ")");
+}
+
 static void print_slot(
 	struct sl_env *env, const struct sl_slot *slot, unsigned index, uint32_t number)
 {
-	static const char letters[] = { '?', 'r', 'm', '0', 'i', 'f' };
+	static const char letters[] = { '?', 'r', 'm', '0', 'd', 'i', 'f' };
 	char types[9] = { 0 };
 	bool is_spill = sl_slot_is_spill(slot), any = false;
 
 	if (sl_stack_object_print(env, slot, index))
 		return;
+	if (slot->type[0] == SL_SLOT_DYNPTR) {
+		print_dynptr(env, &slot->reg, index);
+		return;
+	}
 	for (unsigned i = 0; i < 8; i++) {
 		any |= slot->type[i] != SL_SLOT_INVALID;
 		types[i] = letters[slot->type[i]];

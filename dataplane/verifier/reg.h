@@ -24,12 +24,17 @@ enum sl_reg_type {
 	SL_REG_TCP_SOCK,
 	SL_REG_XDP_SOCK,
 	SL_REG_FUNC, /* address of a subprogram */
+	SL_REG_DYNPTR, /* a dynptr: of slots, the two that hold one; of registers, a constant one */
 	SL_REG_TYPES
 };
 
 enum sl_reg_flags {
 	SL_REG_OR_NULL = 1 << 0,
 	SL_REG_RDONLY = 1 << 1,
+	SL_REG_RINGBUF =
+		1 << 2, /* SL_REG_MEM: a record of a RINGBUF, to be submitted or discarded */
+	SL_REG_PACKET_SLICE = 1 << 3, /* SL_REG_MEM: bytes of the packet, gone when that moves */
+	SL_REG_FIRST_SLOT = 1 << 4, /* SL_REG_DYNPTR on the stack: the slot that pointers name */
 };
 
 /*
@@ -46,6 +51,7 @@ struct sl_reg {
 		uint32_t mem_size; /* SL_REG_MEM */
 		uint32_t func; /* SL_REG_FUNC: subprogram number */
 		uint32_t frame; /* SL_REG_STACK: call frame */
+		uint32_t dynptr; /* SL_REG_DYNPTR: enum sl_dynptr_type */
 	};
 	struct sl_map *map; /* SL_REG_CONST_MAP, _MAP_VALUE, _MAP_KEY */
 	uint32_t map_uid; /* inner maps from different look-ups */
@@ -59,6 +65,7 @@ struct sl_reg {
 	uint32_t id; /* same non-zero id: same unknown value (linked scalars, or-null pointers,
 				 * packet pointers with the same variable part) */
 	uint32_t ref_id; /* reference to release; 0 for none */
+	uint32_t dynptr_id; /* SL_REG_MEM: id of the dynptr that it is a slice of */
 	uint32_t subreg_def; /* unused by the analysis proper */
 };
 

@@ -168,7 +168,10 @@ static int store_fixed(struct sl_env *env, const struct sl_reg *pointer, int32_t
 	struct sl_reg *reg = value_regno >= 0 ? sl_env_reg(env, value_regno) : NULL;
 	bool imm = !reg && is_store_imm(env);
 	unsigned index = slot_of(off);
+	int err = sl_dynptr_overwrite(env, sl_env_stack_of(env, pointer), index);
 
+	if (err)
+		return err;
 	touch(env, index);
 	sl_fastcall_access(env, sl_env_stack_of(env, pointer)->func, off);
 	if (reg && off % 8 == 0 && reg->type == SL_REG_SCALAR)
@@ -203,17 +206,20 @@ static int store_variable(struct sl_env *env, const struct sl_reg *pointer, int3
 		reg ? sl_reg_is_zero(reg) : is_store_imm(env) && !env->prog->insns[env->insn].imm;
 	int32_t end = (int32_t)pointer->smax + off + (int32_t)size;
 	bool relied = false;
+	int err;
 
 	sl_fastcall_access(env, frame->func, (int32_t)pointer->smin + off);
 	for (int32_t i = (int32_t)pointer->smin + off; i < end; i++) {
 		struct sl_slot *slot = &frame->slots[slot_of(i)];
 		uint8_t *type = &slot->type[byte_of(i)];
 
+		err = sl_dynptr_overwrite(env, frame, slot_of(i));
+		if (err)
+			return err;
 		touch(env, slot_of(i));
 		if (zero && *type == SL_SLOT_SPILL && sl_slot_is_spill(slot) &&
 			sl_reg_is_zero(&slot->reg)) {
-			int err = sl_mark_precise_slot(env, pointer->frame, slot_of(i));
-
+			err = sl_mark_precise_slot(env, pointer->frame, slot_of(i));
 			if (err)
 				return err;
 			relied = true;
@@ -328,7 +334,7 @@ static int load_fixed(struct sl_env *env, const struct sl_reg *pointer, int32_t 
 	touch(env, slot_of(off));
 	sl_fastcall_access(env, frame->func, off);
 	mark_read(env, pointer->frame, slot_of(off));
-	if (sl_slot_is_object(slot)) {
+	if (sl_slot_is_object(slot) || slot->type[0] == SL_SLOT_DYNPTR) {
 		sl_say(env, "invalid read from stack off %d+0 size %u\n", off, size);
 		return -EACCES;
 	}
@@ -375,7 +381,7 @@ static int check_initialised(struct sl_env *env, unsigned regno, const struct sl
 		if (*type == SL_SLOT_INVALID)
 			note_uninit(env, frame);
 		else if ((*type == SL_SLOT_SPILL && !sl_slot_is_spill(slot)) ||
-			 sl_slot_is_object(slot))
+			 sl_slot_is_object(slot) || *type == SL_SLOT_DYNPTR)
 			return refuse_byte(env, reg, regno, min, i - min, size);
 		mark_read(env, reg->frame, slot_of(i));
 		if (!clobber)
@@ -427,6 +433,18 @@ static void note_unwritten(struct sl_env *env, struct sl_frame *frame, int32_t m
 			note_uninit(env, frame);
 }
 
+/* What a helper fills is taken for data afterwards: it may not be what the run time relies on. */
+static int refuse_dynptr(struct sl_env *env, const struct sl_frame *frame, int32_t min, int32_t end)
+{
+	for (int32_t i = min; i < end; i++) {
+		if (frame->slots[slot_of(i)].type[byte_of(i)] != SL_SLOT_DYNPTR)
+			continue;
+		sl_say(env, "potential write to dynptr at off=%d disallowed\n", i);
+		return -EACCES;
+	}
+	return 0;
+}
+
 int sl_stack_helper(struct sl_env *env, unsigned regno, int32_t off, uint32_t size,
 	enum sl_access access, bool zero_allowed, struct sl_call_meta *meta)
 {
@@ -444,6 +462,9 @@ int sl_stack_helper(struct sl_env *env, unsigned regno, int32_t off, uint32_t si
 	if (err)
 		return err;
 	if (meta && meta->raw && is_const) {
+		err = refuse_dynptr(env, sl_env_stack_of(env, &pointer), min, min + (int32_t)size);
+		if (err)
+			return err;
 		if (meta->helper->flags & SL_HELPER_LEAVES_MEMORY)
 			note_unwritten(
 				env, sl_env_stack_of(env, &pointer), min, min + (int32_t)size);

@@ -162,7 +162,8 @@ int sl_state_add_ref(struct sl_state *state, uint32_t id, uint32_t insn)
 void sl_state_forget_packet(struct sl_state *state)
 {
 	sl_state_for_each_reg(state, reg, {
-		if (sl_reg_is_packet(reg) || reg->type == SL_REG_PACKET_END)
+		if (sl_reg_is_packet(reg) || reg->type == SL_REG_PACKET_END ||
+			(reg->flags & SL_REG_PACKET_SLICE))
 			sl_reg_set_unknown(reg);
 	});
 }

@@ -21,6 +21,7 @@ enum sl_slot_type {
 	SL_SLOT_SPILL, /* part of the register in `reg` */
 	SL_SLOT_MISC, /* some data */
 	SL_SLOT_ZERO,
+	SL_SLOT_DYNPTR, /* half a dynptr; `reg` says which */
 	/* Objects: all eight bytes, and not the program's to look into. */
 	SL_SLOT_ITER,
 	SL_SLOT_IRQ_FLAG,

@@ -17,7 +17,7 @@
 /* One program through our verifier and through the kernel's, with the same maps on both sides. */
 
 #define BOTH_LOG_BYTES (1u << 22)
-#define BOTH_MAPS 8
+#define BOTH_MAPS 9
 
 enum both_map {
 	M_ARRAY, /* key 4, value 48, 4 entries */
@@ -28,6 +28,7 @@ enum both_map {
 	M_CONST, /* one frozen read-only value of 16 bytes: 0, 1, 2, ... */
 	M_DATA, /* one value of 64 bytes */
 	M_RDONLY, /* read-only for programs, not frozen */
+	M_RING, /* 4096 bytes */
 };
 
 struct both_maps {
@@ -48,6 +49,7 @@ static inline union bpf_attr both_map_attr(enum both_map which)
 		[M_CONST] = { BPF_MAP_TYPE_ARRAY, 4, 16, 1, BPF_F_RDONLY_PROG },
 		[M_DATA] = { BPF_MAP_TYPE_ARRAY, 4, 64, 1, 0 },
 		[M_RDONLY] = { BPF_MAP_TYPE_ARRAY, 4, 16, 1, BPF_F_RDONLY_PROG },
+		[M_RING] = { BPF_MAP_TYPE_RINGBUF, 0, 0, 4096, 0 },
 	};
 	union bpf_attr attr;
 
