@@ -51,6 +51,10 @@ check "a program without bpf(2)" $? 0
 "$sluice" run --local -- "$build/tests/control/perf_reader" "$object" >"$work/out" 2>&1
 check "perf_reader" $? 0 'received 1000 lost 0 wrong 0'
 
+"$sluice" run --local -- "$build/tests/control/ring_reader" \
+	"$build/tests/control/records.bpf.o" >"$work/out" 2>&1
+check "ring_reader" $? 0 'received 2000 wrong 0'
+
 [ -x "$bpftool" ] || { [ $failed = 0 ] && echo "no bpftool" && exit 77; }
 head -c 64 /dev/zero >"$work/packet"
 cat >"$work/batch" <<EOF
