@@ -52,6 +52,11 @@ struct {
 } sequence SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, BODY_RING_BYTES);
+} records SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -293,6 +298,27 @@ int nothing_1(struct xdp_md *ctx)
 SEC("tc")
 int nothing_tc_1(struct __sk_buff *skb)
 {
+	return 0;
+}
+
+SEC("xdp")
+int record_output(struct xdp_md *ctx)
+{
+	__u64 record[EVENT_BYTES / 8] = { ctx->rx_queue_index };
+
+	return bpf_ringbuf_output(&records, record, sizeof(record), 0);
+}
+
+SEC("xdp")
+int record_reserve(struct xdp_md *ctx)
+{
+	__u64 *record = bpf_ringbuf_reserve(&records, EVENT_BYTES, 0);
+
+	if (!record)
+		return 1;
+	for (int i = 0; i < EVENT_BYTES / 8; i++)
+		record[i] = ctx->rx_queue_index;
+	bpf_ringbuf_submit(record, 0);
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #define BODY_FLOWS 65536 /* keys in the large table */
 #define BODY_HITS 1024 /* keys in the small table */
 #define EVENT_BYTES 64
+#define BODY_RING_BYTES (1 << 20) /* more than is written between two readings */
 
 struct flow_key {
 	unsigned int source, dest;

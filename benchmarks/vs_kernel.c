@@ -254,6 +254,50 @@ static void compare_events(void)
 	}
 }
 
+static int count_record(void *arg, void *data, size_t size)
+{
+	unsigned long long *count = arg;
+
+	++*count;
+	return 0;
+}
+
+/*
+ * Records of a ring buffer, likewise; they are taken between the bursts, by the same thread. None
+ * may find the ring full.
+ */
+static void compare_records(const char *name, const char *label)
+{
+	enum { BURST = 4096, BURSTS = 16 };
+
+	for (int s = 0; s < SIDES; s++) {
+		unsigned long long count = 0;
+		struct ring_buffer *ring;
+		double net[ROUNDS];
+		struct summary sum;
+
+		sl_client_use(sides[s].target);
+		ring = ring_buffer__new(
+			bpf_map__fd(sides[s].bodies->maps.records), count_record, &count, NULL);
+		if (!ring)
+			fail("ring_buffer__new");
+		for (int r = 0; r < ROUNDS; r++) {
+			net[r] = 0;
+			for (int i = 0; i < BURSTS; i++) {
+				net[r] -= time_call(&sides[s], "nothing_1", BURST) / BURSTS;
+				net[r] += time_call(&sides[s], name, BURST) / BURSTS;
+				ring_buffer__consume(ring);
+			}
+		}
+		if (count != (unsigned long long)ROUNDS * BURSTS * BURST)
+			fail("records lost");
+		sum = summarize(net, ROUNDS);
+		printf("ring buffer, %s of %d bytes, %s: %.1f ns net (%.1f..%.1f)\n", label,
+			EVENT_BYTES, sides[s].name, sum.median, sum.min, sum.max);
+		ring_buffer__free(ring);
+	}
+}
+
 /* A program of about `count` instructions: loads, arithmetic and branches over a packet. */
 static unsigned make_program(struct bpf_insn *insns, unsigned count)
 {
@@ -346,6 +390,8 @@ int main(void)
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		compare(&rows[i]);
 	compare_events();
+	compare_records("record_output", "output");
+	compare_records("record_reserve", "reserve and submit");
 	compare_loading(50);
 	compare_loading(1500);
 	for (int s = 0; s < SIDES; s++) {
