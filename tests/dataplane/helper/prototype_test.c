@@ -60,6 +60,10 @@ static int create_map(enum bpf_map_type type, uint32_t flags)
 	attr.key_size = type == BPF_MAP_TYPE_QUEUE || type == BPF_MAP_TYPE_STACK ? 0 : KEY_SIZE;
 	attr.value_size = fds ? sizeof(uint32_t) : VALUE_SIZE;
 	attr.max_entries = 1;
+	if (type == BPF_MAP_TYPE_RINGBUF) {
+		attr.key_size = attr.value_size = 0;
+		attr.max_entries = (uint32_t)getpagesize();
+	}
 	attr.map_flags = flags;
 	return (int)oracle_bpf(BPF_MAP_CREATE, &attr, sizeof(attr));
 }
@@ -84,6 +88,8 @@ static int map_for(const struct sl_helper *helper)
 	static int fds[64];
 	unsigned type = BPF_MAP_TYPE_HASH;
 
+	if (strncmp(helper->name, "bpf_ringbuf", 11) == 0)
+		type = BPF_MAP_TYPE_RINGBUF;
 	if (helper->map_types)
 		type = (unsigned)__builtin_ctzll(helper->map_types);
 	if (!fds[type])
@@ -102,6 +108,7 @@ static bool is_memory(enum sl_arg arg)
 	case SL_ARG_MEM_UNINIT:
 	case SL_ARG_MEM_UNINIT_OR_NULL:
 	case SL_ARG_LONG_PTR:
+	case SL_ARG_INT_PTR:
 		return true;
 	default:
 		return false;
@@ -111,7 +118,7 @@ static bool is_memory(enum sl_arg arg)
 static bool is_written(enum sl_arg arg)
 {
 	return arg == SL_ARG_MEM_UNINIT || arg == SL_ARG_MEM_UNINIT_OR_NULL ||
-	       arg == SL_ARG_LONG_PTR || arg == SL_ARG_MAP_VALUE_UNINIT;
+	       arg == SL_ARG_LONG_PTR || arg == SL_ARG_INT_PTR || arg == SL_ARG_MAP_VALUE_UNINIT;
 }
 
 static bool is_size(enum sl_arg arg)
@@ -277,13 +284,25 @@ static void compare_rest(const struct sl_helper *helper)
 			helper->name, helper->ret != SL_RET_VOID, log);
 }
 
-/* Callbacks, and locks of one value of one map, are more than the arguments made here. */
+/* Callbacks, and what only another call or a map's value gives, are more than is made here. */
 static bool has_test_of_its_own(const struct sl_helper *helper)
 {
+	static const bool special[] = {
+		[SL_ARG_SPIN_LOCK] = true,
+		[SL_ARG_FUNC] = true,
+		[SL_ARG_TIMER] = true,
+		[SL_ARG_ALLOC_MEM] = true,
+		[SL_ARG_SOCK_COMMON] = true,
+		[SL_ARG_SOCK_OR_BTF] = true,
+		[SL_ARG_DYNPTR] = true,
+		[SL_ARG_DYNPTR_UNINIT] = true,
+		[SL_ARG_DYNPTR_RELEASE] = true,
+	};
+
 	for (unsigned arg = 0; arg < 5; arg++)
-		if (helper->args[arg] == SL_ARG_SPIN_LOCK || helper->args[arg] == SL_ARG_FUNC)
+		if (helper->args[arg] < sl_array_size(special) && special[helper->args[arg]])
 			return true;
-	return false;
+	return helper->flags & SL_HELPER_ACQUIRES;
 }
 
 TEST(helper_prototypes, are_the_kernels)
