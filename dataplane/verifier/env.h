@@ -354,7 +354,6 @@ int sl_callback_check_address(struct sl_env *env, uint32_t func);
 /* depth.c */
 int sl_check_stack_depth(struct sl_env *env);
 
-
 /* facts.c */
 int sl_facts_new(struct sl_env *env);
 void sl_facts_note_base(struct sl_env *env, unsigned regno);
