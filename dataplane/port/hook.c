@@ -11,6 +11,7 @@
 #include "port.h"
 #include "prog.h"
 #include "redirect.h"
+#include "redirect_target.h"
 #include "tc.h"
 #include "worker.h"
 
@@ -80,11 +81,17 @@ static bool link_size(uint32_t ifindex, struct sl_link_size *ret_size)
 	return true;
 }
 
+static bool port_exists(uint32_t ifindex)
+{
+	return sl_port_peek(ifindex) != NULL;
+}
+
 void sl_hook_start(void)
 {
 	sl_link_set_target(BPF_XDP, &xdp_target);
 	sl_clone_redirect = sl_loop_clone;
 	sl_port_link_size = link_size;
+	sl_redirect_port_exists = port_exists;
 }
 
 void sl_hook_clear(struct sl_port *port)

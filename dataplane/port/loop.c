@@ -66,7 +66,7 @@ static void count(
 	sl_worker_count_add(worker, port->id, counter, n);
 }
 
-static void finish(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+void sl_loop_finish(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
 	enum sluice_counter end)
 {
 	count(worker, port, end, 1);
@@ -170,14 +170,6 @@ static void enter_egress(struct sl_ctx *ctx, struct sl_port *port)
 	ctx->wire_len = ctx->len;
 }
 
-/* What a program asked for goes with the verdict; the next program starts without. */
-static void reset_run(struct sl_run *run)
-{
-	run->redirect_ifindex = 0;
-	run->redirect_flags = 0;
-	run->redirect_map = NULL;
-}
-
 static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx, bool ingress);
 
 /* Clones go their way, in their order, before the packet that they were made from. */
@@ -204,7 +196,7 @@ static int run_hook(struct sl_worker *worker, struct sl_port *port, struct sl_ct
 
 	if (!list)
 		return TC_ACT_UNSPEC;
-	reset_run(&worker->run);
+	sl_run_reset(&worker->run);
 	verdict = sl_tc_classify(list, ctx, &classid);
 	if (verdict == TC_ACT_OK || verdict == TC_ACT_RECLASSIFY)
 		ctx->tc_index = classid & 0xffff;
@@ -225,7 +217,7 @@ static void leave(struct sl_worker *worker, struct sl_port *port, struct sl_ctx 
 	if (tag(ctx) && sl_packet_end(ctx))
 		sl_transmit_add(worker, port, ctx->mbuf);
 	else
-		finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
 }
 
 /*
@@ -253,7 +245,7 @@ static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 		case TC_ACT_REDIRECT:
 			next = sl_port_peek(worker->run.redirect_ifindex);
 			if (!next) {
-				finish(worker, port, ctx->mbuf, SLUICE_NO_PORT);
+				sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_PORT);
 				return;
 			}
 			ingress = worker->run.redirect_flags & BPF_F_INGRESS;
@@ -265,14 +257,14 @@ static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 			}
 			next = sl_rcu_load(port->pass_to);
 			if (!next) {
-				finish(worker, port, ctx->mbuf, SLUICE_KERNEL);
+				sl_loop_finish(worker, port, ctx->mbuf, SLUICE_KERNEL);
 				return;
 			}
 			ingress = false;
 		}
 		port = next;
 	}
-	finish(worker, port, ctx->mbuf, SLUICE_LOOP);
+	sl_loop_finish(worker, port, ctx->mbuf, SLUICE_LOOP);
 }
 
 int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags)
@@ -307,8 +299,7 @@ int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags)
 	return 0;
 }
 
-/* Packets that XDP has passed, with the lengths of their metadata. */
-static void pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	struct rte_mbuf **pkts, const uint8_t *meta_lens, unsigned n)
 {
 	struct sl_port *to = sl_rcu_load(port->pass_to);
@@ -335,19 +326,6 @@ static void pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	}
 }
 
-static void redirect(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
-	const struct sl_redirect *to)
-{
-	struct sl_port *next = sl_port_peek(to->ifindex);
-
-	if (to->map)
-		finish(worker, port, pkt, SLUICE_NO_MAP);
-	else if (!next)
-		finish(worker, port, pkt, SLUICE_NO_PORT);
-	else
-		sl_transmit_add(worker, next, pkt);
-}
-
 /* For code without a burst entry. */
 static void run_one_by_one(const struct sl_prog *prog, struct sl_burst *burst)
 {
@@ -359,7 +337,7 @@ static void run_one_by_one(const struct sl_prog *prog, struct sl_burst *burst)
 
 		sl_packet_begin(&ctx, burst->pkts[i]);
 		ctx.len = burst->pkts[i]->pkt_len;
-		reset_run(run);
+		sl_run_reset(run);
 		verdict = (uint32_t)prog->code->run(&ctx, SL_TAIL_CALLS);
 		burst->verdicts[i] = sl_packet_end(&ctx) ? verdict : (uint32_t)XDP_ABORTED;
 		burst->meta_lens[i] = (uint8_t)(ctx.data - ctx.data_meta);
@@ -380,7 +358,7 @@ static unsigned linearize(
 
 	for (unsigned i = 0; i < n; i++) {
 		if (pkts[i]->nb_segs > 1 && rte_pktmbuf_linearize(pkts[i]) != 0)
-			finish(worker, port, pkts[i], SLUICE_XDP_FRAGS);
+			sl_loop_finish(worker, port, pkts[i], SLUICE_XDP_FRAGS);
 		else
 			pkts[kept++] = pkts[i];
 	}
@@ -409,7 +387,7 @@ static void dispatch(struct sl_worker *worker, struct sl_port *port, uint16_t qu
 			sl_transmit_add(worker, port, pkt);
 			break;
 		case XDP_REDIRECT:
-			redirect(worker, port, pkt, &burst->redirects[i]);
+			sl_redirect(worker, port, queue, pkt, &burst->redirects[i]);
 			break;
 		default:
 			sl_transmit_discard(worker, pkt);
@@ -420,7 +398,7 @@ static void dispatch(struct sl_worker *worker, struct sl_port *port, uint16_t qu
 			count(worker, port, xdp_counters[v], tally[v]);
 	}
 	if (passed_count)
-		pass(worker, port, queue, passed, meta_lens, passed_count);
+		sl_loop_pass(worker, port, queue, passed, meta_lens, passed_count);
 }
 
 /* A burst of which all packets share a verdict goes on as a whole. False: they do not. */
@@ -437,7 +415,7 @@ static bool dispatch_whole(struct sl_worker *worker, struct sl_port *port, uint1
 	if (first == XDP_TX)
 		sl_transmit_burst(worker, port, burst->pkts, burst->count);
 	else if (first == XDP_PASS)
-		pass(worker, port, queue, burst->pkts, burst->meta_lens, burst->count);
+		sl_loop_pass(worker, port, queue, burst->pkts, burst->meta_lens, burst->count);
 	else
 		sl_transmit_free(burst->pkts, burst->count);
 	return true;
@@ -490,7 +468,7 @@ void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	if (prog && sl_unlikely(port->may_scatter) && !(prog->flags & BPF_F_XDP_HAS_FRAGS))
 		n = linearize(worker, port, pkts, n);
 	if (!prog)
-		pass(worker, port, queue, pkts, no_meta, n);
+		sl_loop_pass(worker, port, queue, pkts, no_meta, n);
 	else if (n)
 		run_xdp(worker, port, queue, prog, pkts, n);
 	if (worker->tx_waiting || worker->gone_count)

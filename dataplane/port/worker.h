@@ -86,6 +86,25 @@ SL_CONTROL int sl_worker_replan(void);
 /* Takes one burst from a queue through the hooks; leaves nothing in the TX buffers. */
 SL_WORKER void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue);
 
+/* The packet ends here: counted and freed. */
+SL_WORKER void sl_loop_finish(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	enum sluice_counter end);
+/* Packets that XDP has passed, with the lengths of their metadata: on to TC, or to the kernel. */
+SL_WORKER void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf **pkts, const uint8_t *meta_lens, unsigned n);
+
+/* redirect.c: acts on XDP_REDIRECT of a packet that came in by `port`. */
+SL_WORKER void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf *pkt, const struct sl_redirect *to);
+
+/* What a program asked for goes with the verdict; the next program starts without. */
+static inline void sl_run_reset(struct sl_run *run)
+{
+	run->redirect_ifindex = 0;
+	run->redirect_flags = 0;
+	run->redirect_map = NULL;
+}
+
 /* sl_clone_redirect: on a worker the copy waits until the hook's programs have ended. */
 SL_ANY int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags);
 

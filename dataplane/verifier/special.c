@@ -55,6 +55,8 @@ void sl_reg_not_null(struct sl_reg *reg)
 	uint32_t timers = SL_SPECIAL_TIMER | SL_SPECIAL_WORKQUEUE | SL_SPECIAL_TASK_WORK;
 
 	reg->flags &= ~SL_REG_OR_NULL;
+	if (reg->type == SL_REG_MAP_VALUE && reg->map->desc.type == BPF_MAP_TYPE_XSKMAP)
+		reg->type = SL_REG_XDP_SOCK;
 	if (!inner)
 		return;
 	reg->type = SL_REG_CONST_MAP;

@@ -173,6 +173,7 @@ int sluice_tc_get(uint32_t ifindex, enum sluice_tc_hook hook, unsigned index,
 	X(EGRESS_TRAP, "egress_trap", OUT)                \
 	X(NO_PORT, "redirect_no_port", OUT)               \
 	X(NO_MAP, "redirect_no_map", OUT)                 \
+	X(REDIRECT_DROP, "redirect_drop", OUT)            \
 	X(LOOP, "redirect_loop", OUT)                     \
 	X(NO_ROOM, "no_room", OUT)                        \
 	X(TX_FULL, "tx_full", OUT)                        \

@@ -14,6 +14,7 @@
 
 #include <rte_mempool.h>
 
+#include "bed.h"
 #include "context.h"
 #include "cpu.h"
 #include "fd.h"
@@ -23,24 +24,6 @@
 #include "ring_port.h"
 #include "stand_in.h"
 #include "test.h"
-
-enum { PAYLOAD = ETH_HLEN, FRAME = 64 };
-
-/* An Ethernet frame whose first payload bytes tell the programs below what to do. */
-struct frame {
-	uint8_t bytes[FRAME];
-};
-
-static struct frame frame_of(uint8_t verdict, uint8_t argument)
-{
-	struct frame f = { { 0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2, 0x88, 0xb5 } };
-
-	f.bytes[PAYLOAD] = verdict;
-	f.bytes[PAYLOAD + 1] = argument;
-	for (unsigned i = PAYLOAD + 2; i < FRAME; i++)
-		f.bytes[i] = (uint8_t)i;
-	return f;
-}
 
 /* XDP: the first payload byte is the verdict, the second the port to redirect to. */
 static uint64_t xdp_by_payload(struct sl_ctx *ctx, uint64_t tail_calls)
@@ -129,85 +112,6 @@ static uint64_t tc_note(struct sl_ctx *ctx, uint64_t tail_calls)
 	(void)tail_calls;
 	seen = *ctx;
 	return TC_ACT_OK;
-}
-
-static int attach_xdp(struct ring_port *port, sl_prog_fn fn)
-{
-	int fd = stand_in_fd(BPF_PROG_TYPE_XDP, fn);
-	int err = sluice_xdp_attach(port->ifindex, fd, -1, 0);
-
-	close(fd);
-	return err;
-}
-
-static int attach_tc(struct ring_port *port, enum sluice_tc_hook hook, sl_prog_fn fn)
-{
-	struct sluice_tc_filter filter = {
-		.direct_action = true,
-		.prog_fd = stand_in_fd(BPF_PROG_TYPE_SCHED_CLS, fn),
-	};
-	int err = sluice_tc_add(port->ifindex, hook, &filter, 0);
-
-	close(filter.prog_fd);
-	return err;
-}
-
-static uint64_t counter_of(const struct ring_port *port, enum sluice_counter counter)
-{
-	struct sluice_counters c;
-
-	return sluice_counters_read(port->ifindex, -1, &c) == 0 ? c.value[counter] : UINT64_MAX;
-}
-
-static uint64_t sum_of(enum sluice_counter_kind kind)
-{
-	struct sluice_counters c;
-
-	return sluice_counters_read(0, -1, &c) == 0 ? sluice_counters_sum(&c, kind) : UINT64_MAX;
-}
-
-/* Waits until every packet that came in has ended, as far as counters tell. */
-static void settle(const struct ring_port *port, uint64_t received)
-{
-	for (unsigned i = 0; i < 2000; i++) {
-		if (counter_of(port, SLUICE_RX) >= received &&
-			sum_of(SLUICE_KIND_IN) == sum_of(SLUICE_KIND_OUT))
-			return;
-		usleep(1000);
-	}
-}
-
-/* Two ports and running workers. */
-struct bed {
-	struct ring_port a, b;
-	int done; /* tells the test's own threads to end */
-};
-
-static bool bed_open(struct bed *bed, unsigned tx_queues)
-{
-	if (ring_eal() != 0 || ring_port_open(&bed->a, tx_queues) != 0 ||
-		ring_port_open(&bed->b, tx_queues) != 0)
-		return false;
-	return sluice_workers_start() == 0;
-}
-
-static void bed_close(struct bed *bed)
-{
-	sluice_workers_stop();
-	EXPECT_EQ(sum_of(SLUICE_KIND_IN), sum_of(SLUICE_KIND_OUT));
-	ring_port_close(&bed->a);
-	ring_port_close(&bed->b);
-	EXPECT_EQ(ring_mbufs_out(), 0u);
-	EXPECT_EQ(stand_in_wait(0), 0u);
-}
-
-/* Sends one frame into port a and waits for its end. */
-static void send_one(struct bed *bed, struct frame f)
-{
-	uint64_t before = counter_of(&bed->a, SLUICE_RX);
-
-	ring_send(&bed->a, f.bytes, FRAME, 1);
-	settle(&bed->a, before + 1);
 }
 
 TEST(port, xdp_verdicts)
