@@ -84,8 +84,8 @@ static void print_kfuncs(void)
 		printf("---|");
 	printf("---|\n");
 	for (unsigned i = 0; i < count; i++) {
-		/* Programs that may sleep are of other types. */
-		if (kfuncs[i]->flags & SL_KFUNC_SLEEPABLE)
+		/* Programs that may sleep are of other types; what no type has stands in for another. */
+		if ((kfuncs[i]->flags & SL_KFUNC_SLEEPABLE) || !kfuncs[i]->call.prog_types)
 			continue;
 		printf("| %s |", kfuncs[i]->call.name);
 		print_types(&kfuncs[i]->call);

@@ -49,6 +49,7 @@ static const struct sl_helper_symbol symbols[] = {
 	SYMBOL(sl_clock_ns),
 	SYMBOL(sl_clock_slow_ns),
 	SYMBOL(sl_segments_len),
+	SYMBOL(sl_segments_peek),
 	SYMBOL(sl_segments_read),
 	SYMBOL(sl_segments_write),
 	SYMBOL(sl_segments_pull),

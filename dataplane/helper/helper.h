@@ -48,6 +48,8 @@ enum sl_arg {
 	/* Of kernel functions only. */
 	SL_ARG_ITER, /* an iterator on the stack */
 	SL_ARG_IRQ_FLAG,
+	SL_ARG_SLICE_BUFFER, /* memory that a slice is copied to if need be, or NULL */
+	SL_ARG_SLICE_SIZE, /* a known number of bytes: the buffer's, and the slice's */
 };
 
 enum sl_ret {

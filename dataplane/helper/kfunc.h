@@ -18,6 +18,7 @@ enum sl_kfunc_flags {
 	SL_KFUNC_RCU_UNLOCK = 1 << 7,
 	SL_KFUNC_PREEMPT_DISABLE = 1 << 8,
 	SL_KFUNC_PREEMPT_ENABLE = 1 << 9,
+	SL_KFUNC_WRITES_PACKET = 1 << 10, /* the slice is writable, and so must packets be */
 };
 
 struct sl_kfunc {
@@ -28,6 +29,7 @@ struct sl_kfunc {
 	struct sl_helper call;
 	uint32_t flags; /* enum sl_kfunc_flags */
 	const char *iter; /* SL_KFUNC_ITER_*: the kind, as in "iter_num" */
+	const struct sl_helper *rdonly; /* called instead where packets are read-only; or NULL */
 	uint32_t result_size; /* of the memory that the result points to; 0: a number, or nothing */
 };
 

@@ -39,6 +39,16 @@ static bool in_packet(const struct sl_ctx *ctx, uint32_t offset, uint32_t len)
 	return (uint64_t)offset + len <= sl_segments_len(ctx);
 }
 
+uint8_t *sl_segments_peek(const struct sl_ctx *ctx, uint32_t offset, uint32_t len)
+{
+	struct cursor at;
+
+	if (!in_packet(ctx, offset, len))
+		return NULL;
+	at = cursor_at(ctx, offset);
+	return len <= at.left ? at.bytes : NULL;
+}
+
 bool sl_segments_read(const struct sl_ctx *ctx, uint32_t offset, void *ret_bytes, uint32_t len)
 {
 	uint8_t *out = ret_bytes;

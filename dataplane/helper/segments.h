@@ -16,6 +16,9 @@ SL_ANY bool sl_segments_read(
 SL_ANY bool sl_segments_write(
 	const struct sl_ctx *ctx, uint32_t offset, const void *bytes, uint32_t len);
 
+/* The range where it lies in one segment, else NULL. The packet's, until that moves. */
+SL_ANY uint8_t *sl_segments_peek(const struct sl_ctx *ctx, uint32_t offset, uint32_t len);
+
 /*
  * Makes the first `len` bytes lie in the first segment; 0: as they are. False when the packet is
  * shorter or the segment's buffer too small, with nothing changed.

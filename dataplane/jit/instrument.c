@@ -196,6 +196,14 @@ static void check_argument(struct sl_emitter *e, const struct sl_call_fact *call
 		check_memory(e, fact, value, fact->off, size);
 }
 
+/* How long the memory is that the call gives. */
+static unsigned size_register(const struct sl_helper *helper)
+{
+	if (helper->ret != SL_RET_DYNPTR_MEM_OR_NULL)
+		return BPF_REG_2;
+	return helper->args[3] == SL_ARG_SLICE_SIZE ? BPF_REG_4 : BPF_REG_3;
+}
+
 void sl_instrument_arguments(struct sl_emitter *e, const struct sl_call_fact *call_fact)
 {
 	if (!e->checks)
@@ -204,7 +212,7 @@ void sl_instrument_arguments(struct sl_emitter *e, const struct sl_call_fact *ca
 		check_argument(e, call_fact, arg);
 	/* The call destroys them. */
 	e->check_map = sl_emit_get(e, BPF_REG_1);
-	e->check_size = sl_emit_get(e, BPF_REG_2);
+	e->check_size = sl_emit_get(e, size_register(call_fact->helper));
 }
 
 void sl_instrument_result(struct sl_emitter *e, const struct sl_call_fact *call_fact)
@@ -221,6 +229,7 @@ void sl_instrument_result(struct sl_emitter *e, const struct sl_call_fact *call_
 		call(e, "sl_check_map_value", sl_check_map_value, e->void_type, args, 2);
 		break;
 	case SL_RET_ALLOC_MEM_OR_NULL:
+	case SL_RET_DYNPTR_MEM_OR_NULL:
 		args[0] = sl_emit_get(e, BPF_REG_0);
 		args[1] = e->check_size;
 		call(e, "sl_check_object", sl_check_object, e->void_type, args, 2);

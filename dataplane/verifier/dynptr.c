@@ -65,10 +65,12 @@ static void invalidate(struct sl_env *env, struct sl_frame *frame, uint32_t inde
 	}
 }
 
+/* Bytes of the packet last as long as that stays where it is, and a reader may keep others. */
 static void end_slices(struct sl_env *env, uint32_t dynptr_id)
 {
 	sl_state_for_each_reg(env->cur, reg, {
-		if (reg->type == SL_REG_MEM && reg->dynptr_id == dynptr_id)
+		if (reg->type == SL_REG_MEM && reg->dynptr_id == dynptr_id &&
+			!(reg->flags & (SL_REG_RDONLY | SL_REG_PACKET_SLICE)))
 			sl_reg_set_unknown(reg);
 	});
 }
@@ -93,8 +95,7 @@ int sl_dynptr_overwrite(struct sl_env *env, struct sl_frame *frame, uint32_t ind
 	return 0;
 }
 
-/* The memory becomes a dynptr that nothing else is known of. */
-static int make(struct sl_env *env, unsigned regno, uint32_t type)
+int sl_dynptr_make(struct sl_env *env, unsigned regno, uint32_t type, uint32_t ref_id)
 {
 	const struct sl_reg pointer = *sl_env_reg(env, regno);
 	struct sl_reg value = { .type = SL_REG_DYNPTR, .dynptr = type };
@@ -113,7 +114,8 @@ static int make(struct sl_env *env, unsigned regno, uint32_t type)
 		return err;
 	frame = sl_env_stack_of(env, &pointer);
 	value.id = value.dynptr_id = ++env->next_id;
-	if (is_refcounted(type)) {
+	value.ref_id = ref_id;
+	if (is_refcounted(type) && !ref_id) {
 		value.ref_id = ++env->next_id;
 		err = sl_state_add_ref(env->cur, value.ref_id, env->insn);
 		if (err)
@@ -176,7 +178,7 @@ int sl_dynptr_check_arg(
 	int err;
 
 	if (arg == SL_ARG_DYNPTR_UNINIT)
-		return make(env, regno, wanted);
+		return sl_dynptr_make(env, regno, wanted, 0);
 	if (arg == SL_ARG_DYNPTR_RELEASE) {
 		err = check_releasable(env, regno);
 		if (err)

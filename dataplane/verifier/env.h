@@ -204,6 +204,8 @@ int sl_check_mem(struct sl_env *env, unsigned regno, int32_t off, unsigned size_
 int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size_bytes,
 	enum sl_access access, bool zero_allowed, struct sl_call_meta *meta);
 int sl_check_plain_pointer(struct sl_env *env, const struct sl_reg *reg, unsigned regno);
+/* An argument: only memory may be meant from somewhere in it on. */
+int sl_check_argument_offset(struct sl_env *env, unsigned regno);
 
 /* special.c */
 /* [off + variable part, + size) of a map's value touches none of its special fields; else -EACCES. */
@@ -234,16 +236,30 @@ int sl_stack_helper(struct sl_env *env, unsigned regno, int32_t off, uint32_t si
 /* A helper writes `size` bytes at off: whatever was there is data now. */
 void sl_stack_clobber(struct sl_env *env, struct sl_frame *frame, uint32_t frame_number,
 	int32_t off, uint32_t size);
+/* A store elsewhere may be one into these bytes. -EACCES when an object is among them. */
+int sl_stack_may_change(struct sl_env *env, const struct sl_reg *stack, int32_t off, uint32_t size);
 /* The value of a map key on the stack if it is one known number, else -1. */
 int sl_stack_const_key(
 	struct sl_env *env, const struct sl_reg *key, uint32_t key_size, int64_t *ret_value);
 
 /* dynptr.c */
 const char *sl_dynptr_type_name(enum sl_dynptr_type type);
+/*
+ * The memory that the register names becomes a dynptr: of nothing that another refers to, or, with
+ * a reference, of what that keeps.
+ */
+int sl_dynptr_make(struct sl_env *env, unsigned regno, uint32_t type, uint32_t ref_id);
 int sl_dynptr_check_arg(
 	struct sl_env *env, unsigned regno, enum sl_arg arg, struct sl_call_meta *meta);
 /* What the call does besides what its arguments say, before its result is there. */
 int sl_dynptr_check_call(struct sl_env *env, const struct sl_call_meta *meta);
+/* slice.c: slices that may be a buffer of the program's instead of what the dynptr has. */
+/* A slice gets this buffer, `size` bytes at the register's memory, besides. */
+void sl_slice_set_buffer(struct sl_reg *slice, const struct sl_reg *buffer, uint32_t size);
+/* A store through the slice. -EACCES when the buffer holds what may not be written. */
+int sl_slice_written(struct sl_env *env, const struct sl_reg *slice);
+/* The current frame ends, and the buffers in it. */
+void sl_slice_leave_frame(struct sl_env *env);
 /* The dynptr's reference and all that depends on it end. */
 int sl_dynptr_release(struct sl_env *env, unsigned regno);
 /* Slot `index` is about to be overwritten: a dynptr there is no more. */

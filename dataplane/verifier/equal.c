@@ -45,7 +45,8 @@ static bool same_head(const struct sl_reg *old_reg, const struct sl_reg *reg)
 {
 	return old_reg->type == reg->type && old_reg->flags == reg->flags &&
 	       old_reg->off == reg->off && old_reg->range == reg->range &&
-	       old_reg->map == reg->map && old_reg->map_uid == reg->map_uid;
+	       old_reg->map == reg->map && old_reg->map_uid == reg->map_uid &&
+	       old_reg->buffer == reg->buffer;
 }
 
 static bool same_bounds(const struct sl_reg *a, const struct sl_reg *b)

@@ -139,6 +139,7 @@ int sl_explore_return(struct sl_env *env)
 		sl_say(env, "to caller at %u:\n", env->insn);
 		sl_print_state(env, env->cur, env->cur->cur_frame - 1, true);
 	}
+	sl_slice_leave_frame(env);
 	sl_state_leave(env->cur);
 	before = again ? sl_prune_previous(env, env->insn, env->cur->depth) : NULL;
 	if (before)

@@ -38,24 +38,6 @@ static int check_memory(struct sl_env *env, unsigned regno, const struct sl_sig_
 	return -EINVAL;
 }
 
-static bool may_have_offset(const struct sl_reg *reg)
-{
-	if (sl_reg_maybe_null(reg))
-		return false;
-	switch (reg->type) {
-	case SL_REG_SCALAR:
-	case SL_REG_STACK:
-	case SL_REG_PACKET:
-	case SL_REG_PACKET_META:
-	case SL_REG_MAP_KEY:
-	case SL_REG_MAP_VALUE:
-	case SL_REG_MEM:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static int check_arg(struct sl_env *env, unsigned regno, const struct sl_sig_arg *arg)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
@@ -67,7 +49,7 @@ static int check_arg(struct sl_env *env, unsigned regno, const struct sl_sig_arg
 		sl_say(env, "R%u is not a scalar\n", regno);
 		return -EINVAL;
 	}
-	err = may_have_offset(reg) ? 0 : sl_check_plain_pointer(env, reg, regno);
+	err = sl_check_argument_offset(env, regno);
 	if (err)
 		return err;
 	if (arg->kind == SL_SIG_MEM)
@@ -105,7 +87,9 @@ static int check_packet_args(struct sl_env *env, uint32_t func)
 	if (!env->cfg->funcs[func].changes_packet)
 		return 0;
 	for (unsigned i = 0; i < sig->arg_count; i++) {
-		if (!sl_reg_is_packet(sl_env_reg(env, BPF_REG_1 + i)))
+		const struct sl_reg *reg = sl_env_reg(env, BPF_REG_1 + i);
+
+		if (!sl_reg_is_packet(reg) && !(reg->flags & SL_REG_PACKET_SLICE))
 			continue;
 		sl_say(env, "arg#%u points into the packet, which func#%u ('%s') may move\n", i,
 			func, sl_sig_name(env, func));

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "kfunc.h"
 #include "prog.h"
+#include "prog_type.h"
 #include "row.h"
 #include "stack_object.h"
 
@@ -12,12 +12,6 @@
  * Calls of kernel functions. Whether the numbers name functions at all is a question of structure;
  * whether this program may call one, and with what, is asked where a path does.
  */
-
-struct args {
-	const struct sl_kfunc *kfunc;
-	uint32_t frame, slot; /* of the iterator */
-	uint32_t ref_id; /* of what the arguments belong to */
-};
 
 #define SL_MAX_KFUNC_OFF INT16_MAX
 
@@ -134,7 +128,7 @@ static int find(struct sl_env *env, const struct bpf_insn *insn, const struct sl
 
 /* ---- arguments, by kind ---- */
 
-static int check_scalar(struct sl_env *env, unsigned regno, struct args *args)
+static int check_scalar(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
 {
 	(void)args;
 	if (sl_env_reg(env, regno)->type == SL_REG_SCALAR)
@@ -143,7 +137,7 @@ static int check_scalar(struct sl_env *env, unsigned regno, struct args *args)
 	return -EINVAL;
 }
 
-static int check_iter(struct sl_env *env, unsigned regno, struct args *args)
+static int check_iter(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
 {
 	const struct sl_kfunc *kfunc = args->kfunc;
 	const struct sl_reg *reg = sl_env_reg(env, regno);
@@ -163,7 +157,7 @@ static int check_iter(struct sl_env *env, unsigned regno, struct args *args)
 	return kfunc->flags & SL_KFUNC_ITER_DESTROY ? sl_iter_end(env, regno, args->slot) : 0;
 }
 
-static int check_irq_flag(struct sl_env *env, unsigned regno, struct args *args)
+static int check_irq_flag(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
 {
 	if (sl_env_reg(env, regno)->type != SL_REG_STACK) {
 		sl_say(env, "arg#%u doesn't point to an irq flag on stack\n", regno - 1);
@@ -173,21 +167,42 @@ static int check_irq_flag(struct sl_env *env, unsigned regno, struct args *args)
 						      : sl_irq_restore(env, regno);
 }
 
-static int (*const rules[])(struct sl_env *env, unsigned regno, struct args *args) = {
+static int check_ctx(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
+{
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+	int err = sl_check_argument_offset(env, regno);
+
+	(void)args;
+	if (err || (reg->type == SL_REG_CTX && !sl_reg_maybe_null(reg)))
+		return err;
+	sl_say(env, "arg#%u expected pointer to ctx, but got %s\n", regno - 1,
+		sl_reg_type_name(reg));
+	return -EINVAL;
+}
+
+static int (*const rules[])(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args) = {
+	[SL_ARG_CTX] = check_ctx,
 	[SL_ARG_SCALAR] = check_scalar,
+	[SL_ARG_DYNPTR] = sl_kfunc_check_dynptr,
+	[SL_ARG_DYNPTR_UNINIT] = sl_kfunc_check_dynptr,
 	[SL_ARG_ITER] = check_iter,
 	[SL_ARG_IRQ_FLAG] = check_irq_flag,
+	[SL_ARG_SLICE_BUFFER] = sl_kfunc_check_buffer,
+	[SL_ARG_SLICE_SIZE] = sl_kfunc_check_slice_size,
 };
 
-static int check_args(struct sl_env *env, const struct sl_kfunc *kfunc, struct args *args)
+static int check_args(struct sl_env *env, const struct sl_kfunc *kfunc, struct sl_kfunc_args *args)
 {
+	const struct sl_helper *call = &kfunc->call;
 	unsigned count = 0;
 	int err;
 
-	*args = (struct args){ .kfunc = kfunc };
+	*args = (struct sl_kfunc_args){ .kfunc = kfunc, .meta = { .helper = call } };
+	if (kfunc->rdonly && !env->type->packet_writable)
+		call = kfunc->rdonly;
 	while (count < 5 && kfunc->call.args[count] != SL_ARG_NONE)
 		count++;
-	err = sl_facts_note_call(env, &kfunc->call, count, 0);
+	err = sl_facts_note_call(env, call, count, 0);
 	for (unsigned i = 0; !err && i < count; i++)
 		if (kfunc->call.args[i] != SL_ARG_ANYTHING)
 			err = rules[kfunc->call.args[i]](env, BPF_REG_1 + i, args);
@@ -247,13 +262,15 @@ int sl_check_sections(struct sl_env *env, const char *what)
 	return -EINVAL;
 }
 
-static void set_result(struct sl_env *env, const struct args *args)
+static int set_result(struct sl_env *env, const struct sl_kfunc_args *args)
 {
 	struct sl_reg *r0 = sl_env_reg(env, BPF_REG_0);
 	const struct sl_kfunc *kfunc = args->kfunc;
 
 	memset(r0, 0, 6 * sizeof(*r0));
 	env->dirty_regs |= 0x3f;
+	if (kfunc->call.ret == SL_RET_DYNPTR_MEM_OR_NULL)
+		return sl_kfunc_set_slice(env, args);
 	if (kfunc->result_size) {
 		sl_reg_set_pointer(r0, SL_REG_MEM);
 		r0->flags = SL_REG_RDONLY | SL_REG_OR_NULL;
@@ -263,12 +280,13 @@ static void set_result(struct sl_env *env, const struct args *args)
 	} else if (kfunc->call.ret != SL_RET_VOID) {
 		sl_reg_set_unknown(r0);
 	}
+	return 0;
 }
 
 int sl_check_kfunc_call(struct sl_env *env, const struct bpf_insn *insn)
 {
 	const struct sl_kfunc *kfunc = NULL;
-	struct args args;
+	struct sl_kfunc_args args;
 	int err;
 
 	if (!insn->imm)
@@ -280,8 +298,9 @@ int sl_check_kfunc_call(struct sl_env *env, const struct bpf_insn *insn)
 		err = check_rcu(env, kfunc);
 	if (!err)
 		err = check_preempt(env, kfunc);
+	if (!err)
+		err = set_result(env, &args);
 	if (err)
 		return err;
-	set_result(env, &args);
 	return kfunc->flags & SL_KFUNC_ITER_NEXT ? sl_iter_next(env, args.frame, args.slot) : 0;
 }

@@ -1,6 +1,17 @@
 #pragma once
 
 #include "env.h"
+#include "kfunc.h"
+
+/* The arguments of a call, as far as they are looked at. */
+struct sl_kfunc_args {
+	const struct sl_kfunc *kfunc;
+	uint32_t frame, slot; /* of the iterator */
+	uint32_t ref_id; /* of what the arguments belong to */
+	struct sl_call_meta meta; /* the dynptr that is one */
+	struct sl_reg buffer; /* of a slice; a number without one */
+	uint32_t size; /* of a slice */
+};
 
 /* kfunc_call.c */
 /* Every kernel function that the program names is one, and the program may name any. */
@@ -10,3 +21,10 @@ int sl_check_kfunc_call(struct sl_env *env, const struct bpf_insn *insn);
 int sl_kfuncs_check_reached(struct sl_env *env);
 /* Sections that a path may not end in. */
 int sl_check_sections(struct sl_env *env, const char *what);
+
+/* kfunc_dynptr.c: dynptrs, and slices of them. */
+int sl_kfunc_check_dynptr(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args);
+int sl_kfunc_check_buffer(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args);
+int sl_kfunc_check_slice_size(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args);
+/* R0 of a function that gives a slice. -EINVAL when the program may not have it. */
+int sl_kfunc_set_slice(struct sl_env *env, const struct sl_kfunc_args *args);

@@ -150,6 +150,31 @@ int sl_check_plain_pointer(struct sl_env *env, const struct sl_reg *reg, unsigne
 	return 0;
 }
 
+static bool may_have_offset(const struct sl_reg *reg)
+{
+	if (sl_reg_maybe_null(reg))
+		return false;
+	switch (reg->type) {
+	case SL_REG_SCALAR:
+	case SL_REG_STACK:
+	case SL_REG_PACKET:
+	case SL_REG_PACKET_META:
+	case SL_REG_MAP_KEY:
+	case SL_REG_MAP_VALUE:
+	case SL_REG_MEM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int sl_check_argument_offset(struct sl_env *env, unsigned regno)
+{
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+
+	return may_have_offset(reg) ? 0 : sl_check_plain_pointer(env, reg, regno);
+}
+
 static void load_field(struct sl_env *env, const struct sl_field *field, unsigned regno)
 {
 	static const uint8_t reg_types[] = {
@@ -288,6 +313,8 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 			return -EACCES;
 		}
 		err = check_region(env, regno, off, size, pointer.mem_size, false);
+		if (!err && access == SL_WRITE)
+			err = sl_slice_written(env, &pointer);
 		break;
 	case SL_REG_PACKET:
 	case SL_REG_PACKET_META:
@@ -344,6 +371,7 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 	bool zero_allowed, struct sl_call_meta *meta)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
+	int err;
 
 	if (!sl_reg_maybe_null(reg) || (meta && meta->or_null)) {
 		switch (reg->type) {
@@ -361,9 +389,10 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 					sl_reg_type_name(reg));
 				return -EACCES;
 			}
-			return check_region(env, regno, reg->off, size,
+			err = check_region(env, regno, reg->off, size,
 				reg->type == SL_REG_MEM ? reg->mem_size : reg->map->desc.key_size,
 				zero_allowed);
+			return err || access == SL_READ ? err : sl_slice_written(env, reg);
 		case SL_REG_STACK:
 			return sl_stack_helper(
 				env, regno, reg->off, size, access, zero_allowed, meta);

@@ -66,7 +66,8 @@ struct sl_reg {
 				 * packet pointers with the same variable part) */
 	uint32_t ref_id; /* reference to release; 0 for none */
 	uint32_t dynptr_id; /* SL_REG_MEM: id of the dynptr that it is a slice of */
-	uint32_t subreg_def; /* unused by the analysis proper */
+	uint32_t
+		buffer; /* SL_REG_MEM: stack that it may be instead, as slice.c writes it; 0: none */
 };
 
 /* Flags of an id: this scalar is the linked one plus `off`, as a sum of 64 or of 32 bits. */

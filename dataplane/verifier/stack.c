@@ -476,6 +476,28 @@ int sl_stack_helper(struct sl_env *env, unsigned regno, int32_t off, uint32_t si
 	return check_initialised(env, regno, &pointer, min, max, size, access == SL_WRITE);
 }
 
+int sl_stack_may_change(struct sl_env *env, const struct sl_reg *stack, int32_t off, uint32_t size)
+{
+	struct sl_frame *frame = sl_env_stack_of(env, stack);
+
+	for (int32_t i = off; i < off + (int32_t)size; i++) {
+		struct sl_slot *slot = &frame->slots[slot_of(i)];
+
+		if (slot->type[byte_of(i)] == SL_SLOT_DYNPTR || sl_slot_is_object(slot)) {
+			sl_say(env, "potential write to dynptr at off=%d disallowed\n", i);
+			return -EACCES;
+		}
+		touch(env, slot_of(i));
+		mark_read(env, stack->frame, slot_of(i));
+		sl_fastcall_access(env, frame->func, i);
+		if (slot->type[byte_of(i)] == SL_SLOT_INVALID)
+			continue;
+		scrub(slot);
+		slot->type[byte_of(i)] = SL_SLOT_MISC;
+	}
+	return 0;
+}
+
 int sl_stack_const_key(
 	struct sl_env *env, const struct sl_reg *key, uint32_t key_size, int64_t *ret_value)
 {

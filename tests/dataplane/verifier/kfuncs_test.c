@@ -15,6 +15,8 @@
 #define R1 BPF_REG_1
 #define R2 BPF_REG_2
 #define R3 BPF_REG_3
+#define R4 BPF_REG_4
+#define R5 BPF_REG_5
 #define R6 BPF_REG_6
 #define R7 BPF_REG_7
 #define R8 BPF_REG_8
@@ -44,6 +46,18 @@ enum name {
 	COPY_FROM_USER,
 	BITS_NEW,
 	CT_LOOKUP,
+	FROM_SKB,
+	FROM_SKB_RDONLY,
+	FROM_XDP,
+	SLICE,
+	SLICE_RDWR,
+	ADJUST,
+	IS_NULL,
+	IS_RDONLY,
+	SIZE,
+	CLONE,
+	COPY,
+	MEMSET,
 	NAMES
 };
 
@@ -63,6 +77,18 @@ static const char *const names[NAMES] = {
 	[COPY_FROM_USER] = "bpf_copy_from_user_str",
 	[BITS_NEW] = "bpf_iter_bits_new",
 	[CT_LOOKUP] = "bpf_skb_ct_lookup",
+	[FROM_SKB] = "bpf_dynptr_from_skb",
+	[FROM_SKB_RDONLY] = "bpf_dynptr_from_skb_rdonly",
+	[FROM_XDP] = "bpf_dynptr_from_xdp",
+	[SLICE] = "bpf_dynptr_slice",
+	[SLICE_RDWR] = "bpf_dynptr_slice_rdwr",
+	[ADJUST] = "bpf_dynptr_adjust",
+	[IS_NULL] = "bpf_dynptr_is_null",
+	[IS_RDONLY] = "bpf_dynptr_is_rdonly",
+	[SIZE] = "bpf_dynptr_size",
+	[CLONE] = "bpf_dynptr_clone",
+	[COPY] = "bpf_dynptr_copy",
+	[MEMSET] = "bpf_dynptr_memset",
 };
 
 static uint32_t numbers[NAMES];
@@ -74,12 +100,24 @@ static uint32_t numbers[NAMES];
 #define SAVE(off) FP(R1, off), CALL(IRQ_SAVE)
 #define RESTORE(off) FP(R1, off), CALL(IRQ_RESTORE)
 
+/* The packet's dynptr at fp-16, from the context in R1. */
+#define FROM(which) MOV_K(R2, 0), FP(R3, -16), CALL(FROM_##which)
+/* r0 = 8 bytes of it, with fp-32 as the buffer */
+#define BYTES(which, off) FP(R1, -16), MOV_K(R2, off), FP(R3, -32), MOV_K(R4, 8), CALL(which)
+#define OF(name) FP(R1, -16), CALL(name)
+#define UNLESS_NULL(reg) JMP_K(BPF_JNE, reg, 0, 2), RETURN(99)
+#define WRITE(off, flags)                                                         \
+	FP(R1, -16), MOV_K(R2, off), FP(R3, -40), MOV_K(R4, 8), MOV_K(R5, flags), \
+		HELPER(BPF_FUNC_dynptr_write)
+
 #define CLS BPF_PROG_TYPE_SCHED_CLS
 #define ACT BPF_PROG_TYPE_SCHED_ACT
 #define SOCK BPF_PROG_TYPE_SOCKET_FILTER
 #define XDP BPF_PROG_TYPE_XDP
+#define FRAG 3520 /* where the second piece of a packet of several begins, on both sides */
 #define LOG_BYTES (1u << 22)
 #define MAX_INSNS 64
+#define LONG_PACKET 9000
 #define ACCEPT NULL
 
 struct row {
@@ -89,6 +127,7 @@ struct row {
 	struct bpf_insn insns[MAX_INSNS];
 	const char *ours; /* refused only here, with this */
 	bool proprietary;
+	bool frags; /* XDP: a packet of several pieces */
 };
 
 static const struct row rows[] = {
@@ -308,6 +347,164 @@ static const struct row rows[] = {
 		.ours = "kernel function bpf_iter_bits_new is not available: it allocates memory" },
 	{ "conntrack", CLS, ACCEPT, { CALL(CT_LOOKUP), RETURN(0) },
 		.ours = "kernel function bpf_skb_ct_lookup is not available: the connection tracker" },
+
+	/* Dynptrs of packets. Of a bool, only the lowest byte is the kernel's answer. */
+	{ "slice_of_xdp", XDP, ACCEPT,
+		{ FROM(XDP), BYTES(SLICE, 3), UNLESS_NULL(R0), LDX(BPF_W, R0, R0, 4), EXIT } },
+	{ "slice_of_skb", CLS, ACCEPT,
+		{ FROM(SKB), BYTES(SLICE, 3), UNLESS_NULL(R0), LDX(BPF_W, R0, R0, 4), EXIT } },
+	{ "slice_on_act", ACT, ACCEPT,
+		{ FROM(SKB), BYTES(SLICE_RDWR, 30), UNLESS_NULL(R0), ST(BPF_DW, R0, 0, 77),
+			RETURN(5) } },
+	{ "slice_of_socket", SOCK, ACCEPT,
+		{ FROM(SKB), BYTES(SLICE, 3), UNLESS_NULL(R0), LDX(BPF_W, R0, R0, 4), EXIT } },
+	{ "slice_written", XDP, ACCEPT,
+		{ FROM(XDP), BYTES(SLICE_RDWR, 20), UNLESS_NULL(R0), ST(BPF_DW, R0, 0, 77),
+			RETURN(5) } },
+	{ "slice_at_the_end", XDP, ACCEPT,
+		{ FROM(XDP), BYTES(SLICE, 56), UNLESS_NULL(R0), LDX(BPF_W, R0, R0, 4), EXIT } },
+	{ "slice_past_the_end", XDP, ACCEPT,
+		{ FROM(XDP), BYTES(SLICE, 57), UNLESS_NULL(R0), RETURN(1) } },
+	{ "slice_without_buffer", CLS, ACCEPT,
+		{ FROM(SKB), FP(R1, -16), MOV_K(R2, 1), MOV_K(R3, 0), MOV_K(R4, 9), CALL(SLICE),
+			UNLESS_NULL(R0), LDX(BPF_B, R0, R0, 8), EXIT } },
+	{ "slice_of_one_piece", XDP, ACCEPT,
+		{ FROM(XDP), BYTES(SLICE_RDWR, 8500), UNLESS_NULL(R0), ST(BPF_DW, R0, 0, 9),
+			FP(R1, -32), RETURN(3) },
+		.frags = true },
+	{ "slice_of_two_pieces", XDP, ACCEPT,
+		{ FROM(XDP), ST(BPF_DW, R10, -32, 0), BYTES(SLICE_RDWR, FRAG - 3), UNLESS_NULL(R0),
+			ST(BPF_B, R0, 0, 9), LDX(BPF_W, R0, R10, -32), EXIT },
+		.frags = true },
+	{ "slice_of_two_pieces_without_buffer", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, FRAG - 3), MOV_K(R3, 0), MOV_K(R4, 9),
+			CALL(SLICE), UNLESS_NULL(R0), LDX(BPF_B, R0, R0, 8), EXIT },
+		.frags = true },
+	{ "memset_of_two_pieces", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, FRAG - 300), MOV_K(R3, 700), MOV_K(R4, 0x1ee),
+			CALL(MEMSET), EXIT },
+		.frags = true },
+	{ "copy_of_two_pieces", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, FRAG - 300), FP(R3, -16), MOV_K(R4, FRAG - 7),
+			MOV_K(R5, 500), CALL(COPY), EXIT },
+		.frags = true },
+	{ "written_over_two_pieces", XDP, ACCEPT,
+		{ FROM(XDP), ST(BPF_DW, R10, -40, 0x1234567), WRITE(FRAG - 2, 0), EXIT },
+		.frags = true },
+	{ "memset_too_long", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, 60), MOV_K(R3, 5), MOV_K(R4, 1), CALL(MEMSET),
+			EXIT } },
+	{ "copy", CLS, ACCEPT,
+		{ FROM(SKB), FP(R1, -16), MOV_K(R2, 30), FP(R3, -16), MOV_K(R4, 20), MOV_K(R5, 20),
+			CALL(COPY), EXIT } },
+	{ "from_xdp_with_flags", XDP, ACCEPT, { MOV_K(R2, 1), FP(R3, -16), CALL(FROM_XDP), EXIT } },
+	{ "nothing_with_flags", XDP, ACCEPT,
+		{ MOV_K(R2, 1), FP(R3, -16), CALL(FROM_XDP), OF(IS_NULL), ALU_K(BPF_AND, R0, 1),
+			EXIT } },
+	{ "size_of_nothing", XDP, ACCEPT,
+		{ MOV_K(R2, 1), FP(R3, -16), CALL(FROM_XDP), OF(SIZE), EXIT } },
+	{ "size", SOCK, ACCEPT, { FROM(SKB), OF(SIZE), EXIT } },
+	{ "read_only_on_socket", SOCK, ACCEPT,
+		{ FROM(SKB), OF(IS_RDONLY), ALU_K(BPF_AND, R0, 1), EXIT } },
+	{ "not_read_only_on_cls", CLS, ACCEPT,
+		{ FROM(SKB), OF(IS_RDONLY), ALU_K(BPF_AND, R0, 1), EXIT } },
+	{ "write_on_socket", SOCK, ACCEPT,
+		{ FROM(SKB), ST(BPF_DW, R10, -40, 1), WRITE(0, 0), EXIT } },
+	{ "write_with_flags", CLS, ACCEPT,
+		{ FROM(SKB), ST(BPF_DW, R10, -40, 1), WRITE(8, BPF_F_INVALIDATE_HASH), EXIT } },
+	{ "write_with_flags_on_xdp", XDP, ACCEPT,
+		{ FROM(XDP), ST(BPF_DW, R10, -40, 1), WRITE(8, BPF_F_INVALIDATE_HASH), EXIT } },
+	{ "read", CLS, ACCEPT,
+		{ FROM(SKB), FP(R1, -40), MOV_K(R2, 8), FP(R3, -16), MOV_K(R4, 5), MOV_K(R5, 0),
+			HELPER(BPF_FUNC_dynptr_read), LDX(BPF_W, R0, R10, -36), EXIT } },
+	{ "data_of_a_packet", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, 0), MOV_K(R3, 8), HELPER(BPF_FUNC_dynptr_data),
+			UNLESS_NULL(R0), RETURN(1) } },
+	{ "adjusted", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, 10), MOV_K(R3, 30), CALL(ADJUST), OF(SIZE),
+			MOV_X(R6, R0), BYTES(SLICE, 12), UNLESS_NULL(R0), LDX(BPF_B, R0, R0, 1),
+			ALU_X(BPF_ADD, R0, R6), EXIT } },
+	{ "adjusted_too_far", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, 10), MOV_K(R3, 65), CALL(ADJUST), EXIT } },
+	{ "adjusted_backwards", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, 10), MOV_K(R3, 9), CALL(ADJUST), EXIT } },
+	{ "cloned", CLS, ACCEPT,
+		{ FROM(SKB), FP(R1, -16), FP(R2, -48), CALL(CLONE), FP(R1, -16), MOV_K(R2, 10),
+			MOV_K(R3, 30), CALL(ADJUST), FP(R1, -48), CALL(SIZE), EXIT } },
+	{ "slice_unchecked", XDP, "R0 invalid mem access 'rdonly_mem_or_null'",
+		{ FROM(XDP), BYTES(SLICE, 3), LDX(BPF_W, R0, R0, 4), EXIT } },
+	{ "writable_slice_unchecked", XDP, "R0 invalid mem access 'mem_or_null'",
+		{ FROM(XDP), BYTES(SLICE_RDWR, 3), LDX(BPF_W, R0, R0, 4), EXIT } },
+	{ "slice_read_only", XDP, "R0 cannot write into rdonly_mem",
+		{ FROM(XDP), BYTES(SLICE, 3), UNLESS_NULL(R0), ST(BPF_B, R0, 0, 1), EXIT } },
+	{ "past_the_slice", XDP, "invalid access to memory, mem_size=8 off=8 size=1",
+		{ FROM(XDP), BYTES(SLICE, 3), UNLESS_NULL(R0), LDX(BPF_B, R0, R0, 8), EXIT } },
+	{ "slice_of_unknown_size", XDP, "R4 must be a known constant",
+		{ FROM(XDP), HELPER(BPF_FUNC_get_prandom_u32), MOV_X(R4, R0), ALU_K(BPF_AND, R4, 7),
+			FP(R1, -16), MOV_K(R2, 0), FP(R3, -32), CALL(SLICE), RETURN(0) } },
+	{ "slice_of_any_size", XDP, "arg#2 arg#3 memory, len pair leads to invalid memory access",
+		{ FROM(XDP), HELPER(BPF_FUNC_get_prandom_u32), MOV_X(R4, R0), FP(R1, -16),
+			MOV_K(R2, 0), FP(R3, -32), CALL(SLICE), RETURN(0) } },
+	{ "small_buffer", XDP, "arg#2 arg#3 memory, len pair leads to invalid memory access",
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, 0), FP(R3, -4), MOV_K(R4, 8), CALL(SLICE),
+			RETURN(0) } },
+	{ "buffer_over_the_dynptr", XDP,
+		"arg#2 arg#3 memory, len pair leads to invalid memory access",
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, 0), FP(R3, -16), MOV_K(R4, 8), CALL(SLICE),
+			RETURN(0) } },
+	{ "slice_of_no_dynptr", XDP, "Expected an initialized dynptr as arg #0",
+		{ BYTES(SLICE, 0), RETURN(0) } },
+	{ "slice_of_a_context", XDP, "arg#0 expected pointer to stack or const struct bpf_dynptr",
+		{ MOV_K(R2, 0), MOV_K(R3, 0), MOV_K(R4, 8), CALL(SLICE), RETURN(0) } },
+	{ "writable_slice_on_socket", SOCK, "the prog does not allow writes to packet data",
+		{ FROM(SKB), BYTES(SLICE_RDWR, 0), RETURN(0) } },
+	{ "slice_after_the_packet_moved", XDP, "R7 invalid mem access 'scalar'",
+		{ MOV_X(R6, R1), FROM(XDP), BYTES(SLICE, 0), UNLESS_NULL(R0), MOV_X(R7, R0),
+			MOV_X(R1, R6), MOV_K(R2, 0), HELPER(BPF_FUNC_xdp_adjust_head),
+			LDX(BPF_B, R0, R7, 0), EXIT } },
+	{ "slice_after_a_write_to_the_skb", CLS, "R7 invalid mem access 'scalar'",
+		{ FROM(SKB), BYTES(SLICE, 0), UNLESS_NULL(R0), MOV_X(R7, R0),
+			ST(BPF_DW, R10, -40, 1), WRITE(0, 0), LDX(BPF_B, R0, R7, 0), EXIT } },
+	{ "slice_after_a_write_to_xdp", XDP, ACCEPT,
+		{ FROM(XDP), BYTES(SLICE, 0), UNLESS_NULL(R0), MOV_X(R7, R0),
+			ST(BPF_DW, R10, -40, 1), WRITE(0, 0), LDX(BPF_B, R0, R7, 0), EXIT } },
+	{ "slice_after_the_dynptr", XDP, ACCEPT,
+		{ FROM(XDP), BYTES(SLICE, 0), UNLESS_NULL(R0), ST(BPF_DW, R10, -16, 0),
+			LDX(BPF_B, R0, R0, 0), EXIT } },
+	{ "slice_of_the_clone_after_the_dynptr", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), FP(R2, -48), CALL(CLONE), FP(R1, -48), MOV_K(R2, 2),
+			MOV_K(R3, 0), MOV_K(R4, 4), CALL(SLICE), UNLESS_NULL(R0),
+			ST(BPF_DW, R10, -16, 0), LDX(BPF_B, R0, R0, 0), EXIT } },
+	{ "from_xdp_on_cls", CLS, "calling kernel function bpf_dynptr_from_xdp is not allowed",
+		{ FROM(XDP), RETURN(0) } },
+	{ "from_skb_on_xdp", XDP, "calling kernel function bpf_dynptr_from_skb is not allowed",
+		{ FROM(SKB), RETURN(0) } },
+	{ "from_skb_read_only", SOCK,
+		"calling kernel function bpf_dynptr_from_skb_rdonly is not allowed",
+		{ FROM(SKB_RDONLY), RETURN(0) } },
+	{ "from_another_pointer", XDP, "arg#0 expected pointer to ctx, but got fp",
+		{ MOV_X(R1, R10), FROM(XDP), RETURN(0) } },
+	{ "from_a_moved_context", XDP, "dereference of modified ctx ptr R1 off=4 disallowed",
+		{ ALU_K(BPF_ADD, R1, 4), FROM(XDP), RETURN(0) } },
+	{ "over_a_dynptr", XDP, ACCEPT,
+		{ MOV_X(R6, R1), FROM(XDP), MOV_X(R1, R6), FROM(XDP), OF(SIZE), EXIT } },
+	{ "clone_of_nothing", XDP, "Expected an initialized dynptr as arg #0",
+		{ FP(R1, -16), FP(R2, -48), CALL(CLONE), RETURN(0) } },
+	{ "pointer_in_the_buffer", XDP, ACCEPT,
+		{ MOV_X(R6, R1), FROM(XDP), BYTES(SLICE_RDWR, 0), UNLESS_NULL(R0),
+			STX(BPF_DW, R10, R6, -32), ST(BPF_DW, R0, 0, 4096),
+			LDX(BPF_DW, R1, R10, -32), LDX(BPF_W, R0, R1, 0), RETURN(0) },
+		.ours = "R1 invalid mem access 'scalar'" },
+	{ "dynptr_in_the_buffer", XDP, ACCEPT,
+		{ MOV_X(R6, R1), FROM(XDP), FP(R1, -16), MOV_K(R2, 0), FP(R3, -32), MOV_K(R4, 16),
+			CALL(SLICE_RDWR), UNLESS_NULL(R0), MOV_X(R7, R0), MOV_X(R1, R6),
+			MOV_K(R2, 0), FP(R3, -32), CALL(FROM_XDP), ST(BPF_DW, R7, 0, 4096),
+			RETURN(0) },
+		.ours = "potential write to dynptr at off=-32 disallowed" },
+	{ "buffer_of_a_function_that_ended", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), LOCAL_CALL(5), UNLESS_NULL(R0), LDX(BPF_B, R0, R0, 0),
+			EXIT, MOV_K(R2, 0), FP(R3, -8), MOV_K(R4, 8), CALL(SLICE), EXIT },
+		.ours = "R0 invalid mem access 'scalar'" },
 };
 
 struct side {
@@ -373,24 +570,33 @@ static int load(const struct side *side, const struct row *row)
 	attr.license = (uint64_t)(row->proprietary ? "none" : "GPL");
 	attr.log_buf = (uint64_t)side->log;
 	attr.log_size = LOG_BYTES;
+	attr.prog_flags = row->frags ? BPF_F_XDP_HAS_FRAGS : 0;
 	attr.log_level = 2;
 	side->log[0] = '\0';
 	fd = side->bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
 	return fd < 0 ? -errno : (int)fd;
 }
 
-static int64_t run(const struct side *side, int fd)
+/* The result, and in the upper half a sum over the packet. */
+static int64_t run(const struct side *side, int fd, uint32_t len)
 {
-	uint8_t packet[64] = { 0 };
+	static uint8_t packet[LONG_PACKET], out[LONG_PACKET];
 	union bpf_attr attr;
+	uint32_t sum = 0;
 
+	for (uint32_t i = 0; i < len; i++)
+		packet[i] = (uint8_t)(i * 7 + i / 256);
 	memset(&attr, 0, sizeof(attr));
 	attr.test.prog_fd = (uint32_t)fd;
 	attr.test.data_in = (uint64_t)packet;
-	attr.test.data_size_in = sizeof(packet);
+	attr.test.data_size_in = len;
+	attr.test.data_out = (uint64_t)out;
+	attr.test.data_size_out = sizeof(out);
 	if (side->bpf(BPF_PROG_TEST_RUN, &attr, sizeof(attr)))
 		return -errno;
-	return attr.test.retval;
+	for (uint32_t i = 0; i < attr.test.data_size_out; i++)
+		sum = sum * 31 + out[i];
+	return attr.test.retval | (int64_t)(sum >> 1) << 32;
 }
 
 /* The retval of what is accepted, else the verdict. */
@@ -407,7 +613,7 @@ static int64_t check_side(const struct side *side, const struct row *row, const 
 	}
 	if (fd < 0)
 		return result;
-	result = run(side, fd);
+	result = run(side, fd, row->frags ? LONG_PACKET : 64);
 	close(fd);
 	return result;
 }
