@@ -47,6 +47,8 @@ static const struct {
 	{ "percpu_array", BPF_MAP_TYPE_PERCPU_ARRAY },
 	{ "hash", BPF_MAP_TYPE_HASH },
 	{ "percpu_hash", BPF_MAP_TYPE_PERCPU_HASH },
+	{ "lru_hash", BPF_MAP_TYPE_LRU_HASH },
+	{ "lru_percpu_hash", BPF_MAP_TYPE_LRU_PERCPU_HASH },
 	{ "lpm_trie", BPF_MAP_TYPE_LPM_TRIE },
 };
 

@@ -9,7 +9,7 @@
 #include "type.h"
 #include "spin_lock.h"
 
-/* HASH, PERCPU_HASH and HASH_OF_MAPS: the operations of bpf(2) and of programs on the table of hash_table.c. */
+/* HASH, PERCPU_HASH, their LRU types and HASH_OF_MAPS: the operations of bpf(2) and of programs on the table of hash_table.c. */
 
 /* What the kernel can allocate in one piece, less its own header of an element. */
 #define ELEM_MAX ((4u << 20) - 48)
@@ -18,10 +18,18 @@ static int hash_check(const union bpf_attr *attr)
 {
 	const uint32_t allowed = BPF_F_NO_PREALLOC | BPF_F_NO_COMMON_LRU | BPF_F_NUMA_NODE |
 				 BPF_F_ZERO_SEED | SL_MAP_ACCESS_FLAGS;
-	bool percpu = attr->map_type == BPF_MAP_TYPE_PERCPU_HASH;
+	bool percpu = attr->map_type == BPF_MAP_TYPE_PERCPU_HASH ||
+		      attr->map_type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+	bool lru = attr->map_type == BPF_MAP_TYPE_LRU_HASH ||
+		   attr->map_type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+	bool own_lists = attr->map_flags & BPF_F_NO_COMMON_LRU;
 
 	if ((attr->map_flags & ~allowed) || !sl_map_access_ok(attr->map_flags) ||
-		(attr->map_flags & BPF_F_NO_COMMON_LRU) || (percpu && sl_map_has_node(attr)))
+		(!lru && own_lists))
+		return -EINVAL;
+	if (lru && (attr->map_flags & BPF_F_NO_PREALLOC))
+		return -SL_ENOTSUPP;
+	if ((percpu || own_lists) && sl_map_has_node(attr))
 		return -EINVAL;
 	if (attr->max_entries == 0 || attr->key_size == 0 || attr->value_size == 0)
 		return -EINVAL;
@@ -40,6 +48,31 @@ static int hash_new(const union bpf_attr *attr, struct sl_map **ret_map)
 static int percpu_hash_new(const union bpf_attr *attr, struct sl_map **ret_map)
 {
 	return sl_hash_table_new(attr, &sl_percpu_hash_ops, true, ret_map);
+}
+
+/* The kernel divides a map without a common list among its CPUs, and rounds it for that. */
+static int lru_new(const union bpf_attr *attr, const struct sl_map_ops *ops, bool percpu,
+	struct sl_map **ret_map)
+{
+	union bpf_attr rounded = *attr;
+	uint32_t cpus = sl_cpu_count();
+
+	if (attr->map_flags & BPF_F_NO_COMMON_LRU) {
+		rounded.max_entries = attr->max_entries + (cpus - attr->max_entries % cpus) % cpus;
+		if (rounded.max_entries < attr->max_entries)
+			rounded.max_entries = attr->max_entries - attr->max_entries % cpus;
+	}
+	return sl_hash_table_new(&rounded, ops, percpu, ret_map);
+}
+
+static int lru_hash_new(const union bpf_attr *attr, struct sl_map **ret_map)
+{
+	return lru_new(attr, &sl_lru_hash_ops, false, ret_map);
+}
+
+static int lru_percpu_hash_new(const union bpf_attr *attr, struct sl_map **ret_map)
+{
+	return lru_new(attr, &sl_lru_percpu_hash_ops, true, ret_map);
 }
 
 /* What a full map has in use; the rest is address space. */
@@ -456,6 +489,28 @@ const struct sl_map_ops sl_percpu_hash_ops = {
 	.new = percpu_hash_new,
 	.lookup = sl_percpu_hash_lookup,
 	.lookup_symbol = "sl_percpu_hash_lookup",
+	.for_each = sl_percpu_hash_for_each,
+	.for_each_symbol = "sl_percpu_hash_for_each",
+	HASH_OPS,
+};
+
+const struct sl_map_ops sl_lru_hash_ops = {
+	.name = "lru_hash",
+	.new = lru_hash_new,
+	.lookup = sl_lru_hash_lookup,
+	.lookup_symbol = "sl_lru_hash_lookup",
+	.element_count = hash_element_count,
+	.element = hash_element,
+	.for_each = sl_hash_for_each,
+	.for_each_symbol = "sl_hash_for_each",
+	HASH_OPS,
+};
+
+const struct sl_map_ops sl_lru_percpu_hash_ops = {
+	.name = "lru_percpu_hash",
+	.new = lru_percpu_hash_new,
+	.lookup = sl_lru_percpu_hash_lookup,
+	.lookup_symbol = "sl_lru_percpu_hash_lookup",
 	.for_each = sl_percpu_hash_for_each,
 	.for_each_symbol = "sl_percpu_hash_for_each",
 	HASH_OPS,

@@ -3,7 +3,7 @@
 #include "context.h"
 #include "map.h"
 
-/* HASH and PERCPU_HASH as compiled code sees them; hash.c says how the table works. */
+/* The hash tables as compiled code sees them; hash_table.c says how they work. */
 
 /* Set in an element's `next` when the element is no longer in the map. */
 #define SL_HASH_MARK 1ull
@@ -12,6 +12,23 @@ struct sl_hash_elem {
 	uint64_t next; /* address of the next element | SL_HASH_MARK */
 	uint8_t key[]; /* then, at value_offset from the element, the value */
 };
+
+/*
+ * Of the LRU types, right behind the key: whether the element was used since the eviction last came
+ * by. Written by anyone, relaxed, and only if that changes it, so that the line stays shared.
+ */
+static inline uint8_t *sl_hash_used(const struct sl_hash_elem *e, uint32_t key_size)
+{
+	return (uint8_t *)e->key + key_size;
+}
+
+static inline void sl_hash_set_used(const struct sl_hash_elem *e, uint32_t key_size)
+{
+	uint8_t *used = sl_hash_used(e, key_size);
+
+	if (!__atomic_load_n(used, __ATOMIC_RELAXED))
+		__atomic_store_n(used, 1, __ATOMIC_RELAXED);
+}
 
 struct sl_hash_desc {
 	struct sl_map_desc map; /* map.data: the elements */
@@ -29,6 +46,12 @@ struct sl_hash_desc {
 SL_WORKER void *sl_hash_lookup(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
 SL_WORKER void *sl_percpu_hash_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+
+/* The same, and the element counts as used. */
+SL_WORKER void *sl_lru_hash_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
+SL_WORKER void *sl_lru_percpu_hash_lookup(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key);
 
 SL_WORKER long sl_hash_for_each(const struct sl_map_desc *desc, struct sl_ctx *ctx,

@@ -55,6 +55,31 @@ void *sl_percpu_hash_lookup(
 	return sl_likely(e != NULL) ? percpu_value(hash, ctx, e) : NULL;
 }
 
+SL_FAST_INLINE
+void *sl_lru_hash_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
+{
+	const struct sl_hash_desc *hash = (const struct sl_hash_desc *)desc;
+	struct sl_hash_elem *e = find(hash, key);
+
+	if (sl_unlikely(!e))
+		return NULL;
+	sl_hash_set_used(e, hash->map.key_size);
+	return (uint8_t *)e + hash->value_offset;
+}
+
+SL_FAST_INLINE
+void *sl_lru_percpu_hash_lookup(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *key)
+{
+	const struct sl_hash_desc *hash = (const struct sl_hash_desc *)desc;
+	struct sl_hash_elem *e = find(hash, key);
+
+	if (sl_unlikely(!e))
+		return NULL;
+	sl_hash_set_used(e, hash->map.key_size);
+	return percpu_value(hash, ctx, e);
+}
+
 /*
  * Elements that come or go meanwhile may be seen or not. One that the callback removes stays where
  * it is for the rest of the run, and leads on to what followed it.

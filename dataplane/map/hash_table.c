@@ -36,6 +36,8 @@
  * stand on it, which is also what makes the compare-and-swaps free of ABA, and what keeps pointers to
  * values that programs hold valid to the end of their run.
  *
+ * A full LRU table evicts for a new key (hash_lru.c).
+ *
  * An update that finds no free element, because all wait for their grace periods, overwrites the
  * value in place; an insertion fails with -ENOMEM. See hash_pool.h for how far away that is.
  *
@@ -128,6 +130,8 @@ static int alloc_percpu(struct sl_hash *h, uint64_t total)
 int sl_hash_table_new(const union bpf_attr *attr, const struct sl_map_ops *ops, bool percpu,
 	struct sl_map **ret_map)
 {
+	bool lru = attr->map_type == BPF_MAP_TYPE_LRU_HASH ||
+		   attr->map_type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
 	struct sl_hash_desc *d;
 	struct sl_hash *h;
 	uint64_t total;
@@ -143,7 +147,7 @@ int sl_hash_table_new(const union bpf_attr *attr, const struct sl_map_ops *ops, 
 	h->value_bytes = ops == &sl_hash_of_maps_ops ? sizeof(struct sl_map *) : attr->value_size;
 	d = sl_hash_desc_of(h);
 	fill_seed(d);
-	d->value_offset = sizeof(struct sl_hash_elem) + sl_round_up(attr->key_size, 8u);
+	d->value_offset = sizeof(struct sl_hash_elem) + sl_round_up(attr->key_size + lru, 8u);
 	d->elem_stride =
 		elem_stride((uint64_t)d->value_offset + (percpu ? 0 : d->map.value_stride));
 	total = sl_pool_total(attr->max_entries);
@@ -152,6 +156,8 @@ int sl_hash_table_new(const union bpf_attr *attr, const struct sl_map_ops *ops, 
 		err = alloc_percpu(h, total);
 	if (!err)
 		err = sl_pool_init(&h->pool, attr->max_entries);
+	if (!err && lru)
+		err = sl_lru_new(total, &h->lru);
 	if (err)
 		goto fail;
 	*ret_map = &h->map;
@@ -167,6 +173,7 @@ void sl_hash_table_free(struct sl_map *map)
 
 	if (!h)
 		return;
+	sl_lru_free(h->lru);
 	sl_pool_done(&h->pool);
 	sl_area_free(sl_hash_desc_of(h)->percpu_values, h->percpu_bytes);
 	sl_area_free(sl_hash_desc_of(h)->buckets, h->area_bytes);
@@ -184,13 +191,6 @@ static uint64_t *bucket_of(const struct sl_hash *h, const void *key)
 	const struct sl_hash_desc *d = sl_hash_desc_of(h);
 
 	return &d->buckets[sl_hash_bucket(d, key)];
-}
-
-static struct sl_hash_elem *elem_at(const struct sl_hash *h, uint32_t number)
-{
-	const struct sl_hash_desc *d = sl_hash_desc_of(h);
-
-	return (struct sl_hash_elem *)((uint8_t *)d->map.data + (uint64_t)number * d->elem_stride);
 }
 
 static uint32_t number_of(const struct sl_hash *h, const struct sl_hash_elem *e)
@@ -221,6 +221,16 @@ struct sl_hash_elem *sl_hash_find(const struct sl_hash *h, const void *key)
 	return NULL;
 }
 
+/* The element has been unlinked, or never was published. */
+static void retire(struct sl_hash *h, struct sl_pool_cache *cache, const struct sl_hash_elem *e)
+{
+	uint32_t number = number_of(h, e);
+
+	if (h->lru)
+		sl_lru_remove(h->lru, number);
+	sl_pool_retire(&h->pool, cache, number);
+}
+
 /* Finds key's place, unlinking on the way what is marked. */
 static void seek(
 	struct sl_hash *h, struct sl_pool_cache *cache, const void *key, struct place *ret_place)
@@ -237,7 +247,7 @@ static void seek(
 		if (next & SL_HASH_MARK) {
 			next &= ~SL_HASH_MARK;
 			if (link_swap(link, current, next)) {
-				sl_pool_retire(&h->pool, cache, number_of(h, e));
+				retire(h, cache, e);
 				current = next;
 			} else {
 				link = bucket;
@@ -262,7 +272,7 @@ static void unlink_elem(struct sl_hash *h, struct sl_pool_cache *cache, const vo
 	struct place ignored;
 
 	if (link_swap(place->link, (uintptr_t)place->elem, next))
-		sl_pool_retire(&h->pool, cache, number_of(h, place->elem));
+		retire(h, cache, place->elem);
 	else
 		seek(h, cache, key, &ignored);
 }
@@ -298,7 +308,7 @@ static struct sl_hash_elem *elem_new(struct sl_hash *h, struct sl_pool_cache *ca
 
 	if (sl_unlikely(number == SL_POOL_NONE))
 		return NULL;
-	e = elem_at(h, number);
+	e = sl_hash_elem_at(h, number);
 	memcpy(e->key, key, h->map.desc.key_size);
 	/* Whoever used the special fields of the element's last life is gone since. */
 	drop_fields(h, e);
@@ -307,6 +317,8 @@ static struct sl_hash_elem *elem_new(struct sl_hash *h, struct sl_pool_cache *ca
 	for (unsigned i = 0; h->percpu && cpu != SL_HASH_ALL_CPUS && i < sl_cpu_count(); i++)
 		sl_value_zero(sl_hash_value(h, e, i), h->map.desc.value_size);
 	write_value(h, e, value, cpu);
+	if (h->lru)
+		sl_lru_add(h->lru, number, sl_hash_used(e, h->map.desc.key_size));
 	return e;
 }
 
@@ -324,6 +336,8 @@ enum { RETRY = 1 };
 static int replace(struct sl_hash *h, struct sl_pool_cache *cache, struct attempt *a,
 	const struct place *place)
 {
+	if (h->lru)
+		sl_hash_set_used(place->elem, h->map.desc.key_size);
 	if (!h->percpu && !a->elem)
 		a->elem = elem_new(h, cache, a->key, a->value, a->cpu);
 	if (h->percpu || !a->elem) {
@@ -331,6 +345,8 @@ static int replace(struct sl_hash *h, struct sl_pool_cache *cache, struct attemp
 		drop_fields(h, place->elem);
 		return 0;
 	}
+	if (h->lru)
+		sl_hash_set_used(a->elem, h->map.desc.key_size);
 	__atomic_store_n(&a->elem->next, place->next, __ATOMIC_RELAXED);
 	if (!link_swap(&place->elem->next, place->next, (uintptr_t)a->elem | SL_HASH_MARK))
 		return RETRY;
@@ -340,12 +356,28 @@ static int replace(struct sl_hash *h, struct sl_pool_cache *cache, struct attemp
 	return 0;
 }
 
+/* Room for one more, for the attempt: 0, -E2BIG, or -ENOMEM. */
+static int enter(struct sl_hash *h, struct sl_pool_cache *cache)
+{
+	if (sl_pool_enter(&h->pool, cache))
+		return 0;
+	return h->lru ? sl_lru_evict(h, cache) : -E2BIG;
+}
+
 /* 0, RETRY, -E2BIG or -ENOMEM. */
 static int append(struct sl_hash *h, struct sl_pool_cache *cache, struct attempt *a,
 	const struct place *place)
 {
-	if (!a->entered && !sl_pool_enter(&h->pool, cache))
-		return -E2BIG;
+	int err;
+
+	/* Nothing is evicted for what then has no memory. */
+	if (h->lru && !a->elem)
+		a->elem = elem_new(h, cache, a->key, a->value, a->cpu);
+	if (h->lru && !a->elem)
+		return -ENOMEM;
+	err = a->entered ? 0 : enter(h, cache);
+	if (err)
+		return err;
 	a->entered = true;
 	if (!a->elem)
 		a->elem = elem_new(h, cache, a->key, a->value, a->cpu);
@@ -376,7 +408,10 @@ long sl_hash_put(struct sl_hash *h, struct sl_pool_cache *cache, const void *key
 		else
 			err = flags == BPF_EXIST ? -ENOENT : append(h, cache, &a, &place);
 	} while (err == RETRY);
-	if (a.elem)
+	/* An eviction may be looking at the key of one that it could see. */
+	if (a.elem && h->lru)
+		retire(h, cache, a.elem);
+	else if (a.elem)
 		sl_pool_put(cache, number_of(h, a.elem));
 	if (a.entered)
 		sl_pool_leave(cache);
@@ -396,4 +431,18 @@ struct sl_hash_elem *sl_hash_take(struct sl_hash *h, struct sl_pool_cache *cache
 	sl_pool_leave(cache);
 	unlink_elem(h, cache, key, &place, place.next);
 	return place.elem;
+}
+
+bool sl_hash_take_elem(struct sl_hash *h, struct sl_pool_cache *cache, struct sl_hash_elem *e)
+{
+	struct place place;
+
+	do {
+		seek(h, cache, e->key, &place);
+		if (place.elem != e)
+			return false;
+	} while (!link_swap(&e->next, place.next, place.next | SL_HASH_MARK));
+	drop_fields(h, e);
+	unlink_elem(h, cache, e->key, &place, place.next);
+	return true;
 }

@@ -3,9 +3,10 @@
 #include <pthread.h>
 
 #include "hash.h"
+#include "hash_lru.h"
 #include "hash_pool.h"
 
-/* The table under HASH and PERCPU_HASH; hash_table.c says how it works. */
+/* The table under all hash types; hash_table.c says how it works. */
 struct sl_hash {
 	struct sl_map map;
 	/* The rest of struct sl_hash_desc, which begins at map.desc. */
@@ -16,6 +17,7 @@ struct sl_hash {
 	size_t area_bytes, percpu_bytes;
 	pthread_mutex_t control_lock; /* control threads that change the table; no worker */
 	struct sl_pool pool;
+	struct sl_lru *lru; /* NULL for a table that refuses what is too much */
 };
 
 /* For `cpu`: the value is all CPUs' values one after the other. */
@@ -46,6 +48,20 @@ SL_ANY long sl_hash_put(struct sl_hash *h, struct sl_pool_cache *cache, const vo
 /* The removed element, valid to the end of the read section; NULL when there was none. */
 SL_ANY struct sl_hash_elem *sl_hash_take(
 	struct sl_hash *h, struct sl_pool_cache *cache, const void *key);
+
+/*
+ * Takes out this element, if it still is in the map, for another one: its room is the caller's. The
+ * key must not change meanwhile.
+ */
+SL_ANY bool sl_hash_take_elem(
+	struct sl_hash *h, struct sl_pool_cache *cache, struct sl_hash_elem *e);
+
+static inline struct sl_hash_elem *sl_hash_elem_at(const struct sl_hash *h, uint32_t number)
+{
+	const struct sl_hash_desc *d = sl_hash_desc_of(h);
+
+	return (struct sl_hash_elem *)((uint8_t *)d->map.data + (uint64_t)number * d->elem_stride);
+}
 
 /* The value of one element on one CPU, or its only one. */
 static inline uint8_t *sl_hash_value(

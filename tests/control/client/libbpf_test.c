@@ -157,7 +157,8 @@ TEST(libbpf, probes_find_what_there_is)
 		BPF_PROG_TYPE_SCHED_ACT, BPF_PROG_TYPE_SOCKET_FILTER };
 	static const enum bpf_map_type maps[] = { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_ARRAY,
 		BPF_MAP_TYPE_PERCPU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_PROG_ARRAY,
-		BPF_MAP_TYPE_PERF_EVENT_ARRAY };
+		BPF_MAP_TYPE_PERF_EVENT_ARRAY, BPF_MAP_TYPE_LRU_HASH,
+		BPF_MAP_TYPE_LRU_PERCPU_HASH };
 
 	libbpf_set_print(keep);
 	for (unsigned i = 0; i < sl_array_size(progs); i++)

@@ -32,6 +32,12 @@ static const struct {
 	{ BPF_MAP_TYPE_PERCPU_HASH, 4, 8, 32, 0, 40 },
 	{ BPF_MAP_TYPE_PERCPU_HASH, 16, 5, 100, BPF_F_NO_PREALLOC, 120 },
 	{ BPF_MAP_TYPE_PERCPU_HASH, 20, 40, 5, 0, 12 },
+	/* Far from full: the kernel evicts a batch early. */
+	{ BPF_MAP_TYPE_LRU_HASH, 4, 8, 2000, 0, 60 },
+	{ BPF_MAP_TYPE_LRU_HASH, 8, 3, 2000, BPF_F_NO_COMMON_LRU, 60 },
+	{ BPF_MAP_TYPE_LRU_HASH, 13, 100, 2000, 0, 60 },
+	{ BPF_MAP_TYPE_LRU_PERCPU_HASH, 4, 8, 2000, 0, 60 },
+	{ BPF_MAP_TYPE_LRU_PERCPU_HASH, 16, 5, 2000, BPF_F_NO_COMMON_LRU, 60 },
 };
 
 static const uint64_t update_flags[] = { BPF_ANY, BPF_ANY, BPF_ANY, BPF_NOEXIST, BPF_EXIST,

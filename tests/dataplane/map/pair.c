@@ -68,7 +68,8 @@ int own_next_key(struct sl_map *map, const void *key, void *next)
 static uint32_t user_value_len(const union bpf_attr *attr)
 {
 	if (attr->map_type == BPF_MAP_TYPE_PERCPU_ARRAY ||
-		attr->map_type == BPF_MAP_TYPE_PERCPU_HASH)
+		attr->map_type == BPF_MAP_TYPE_PERCPU_HASH ||
+		attr->map_type == BPF_MAP_TYPE_LRU_PERCPU_HASH)
 		return sl_round_up(attr->value_size, 8u) * sl_cpu_count();
 	return attr->value_size;
 }

@@ -32,6 +32,12 @@ static const struct row {
 	{ BPF_MAP_TYPE_HASH, 38, 8, 64, 0, 100 },
 	{ BPF_MAP_TYPE_PERCPU_HASH, 4, 8, 16, 0, 24 },
 	{ BPF_MAP_TYPE_PERCPU_HASH, 16, 24, 16, 0, 24 },
+	/* Far from full: the kernel evicts a batch early. */
+	{ BPF_MAP_TYPE_LRU_HASH, 4, 8, 2000, 0, 24 },
+	{ BPF_MAP_TYPE_LRU_HASH, 8, 64, 2000, BPF_F_NO_COMMON_LRU, 24 },
+	{ BPF_MAP_TYPE_LRU_HASH, 13, 16, 2000, 0, 24 },
+	{ BPF_MAP_TYPE_LRU_PERCPU_HASH, 4, 8, 2000, 0, 24 },
+	{ BPF_MAP_TYPE_LRU_PERCPU_HASH, 16, 24, 2000, 0, 24 },
 	{ BPF_MAP_TYPE_LPM_TRIE, 8, 8, 16, BPF_F_NO_PREALLOC, 34 },
 	{ BPF_MAP_TYPE_LPM_TRIE, 8, 8, 40000, BPF_F_NO_PREALLOC, 34 },
 	{ BPF_MAP_TYPE_LPM_TRIE, 20, 8, 1000, BPF_F_NO_PREALLOC, 130 },
@@ -206,8 +212,9 @@ static long look(struct side *side, const void *key, void *value)
 
 static void compare_contents(const struct row *row, struct side *theirs, struct side *ours)
 {
-	bool percpu =
-		row->type == BPF_MAP_TYPE_PERCPU_ARRAY || row->type == BPF_MAP_TYPE_PERCPU_HASH;
+	bool percpu = row->type == BPF_MAP_TYPE_PERCPU_ARRAY ||
+		      row->type == BPF_MAP_TYPE_PERCPU_HASH ||
+		      row->type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
 	uint8_t a[SL_MAX_CPUS * 64], b[SL_MAX_CPUS * 64], key[64];
 	size_t len = percpu ? sl_round_up(row->value_size, 8u) * sysconf(_SC_NPROCESSORS_CONF)
 			    : row->value_size;

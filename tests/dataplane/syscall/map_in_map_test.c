@@ -79,6 +79,10 @@ static const struct inner {
 	{ "per-CPU array", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 4, 0 },
 	{ "longer per-CPU array", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 8, 0 },
 	{ "per-CPU hash", BPF_MAP_TYPE_PERCPU_HASH, 4, 8, 4, 0 },
+	{ "LRU hash", BPF_MAP_TYPE_LRU_HASH, 4, 8, 4, 0 },
+	{ "larger LRU hash", BPF_MAP_TYPE_LRU_HASH, 4, 8, 64, 0 },
+	{ "LRU hash of the CPUs", BPF_MAP_TYPE_LRU_HASH, 4, 8, 4, BPF_F_NO_COMMON_LRU },
+	{ "per-CPU LRU hash", BPF_MAP_TYPE_LRU_PERCPU_HASH, 4, 8, 4, 0 },
 	{ "events", BPF_MAP_TYPE_PERF_EVENT_ARRAY, 4, 4, 4, 0 },
 	{ "programs", BPF_MAP_TYPE_PROG_ARRAY, 4, 4, 4, 0 },
 };
