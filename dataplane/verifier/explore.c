@@ -95,7 +95,8 @@ int sl_explore_check_leaks(struct sl_env *env, const char *what)
 {
 	bool leaks = false;
 
-	for (uint32_t i = 0; i < env->cur->ref_count; i++) {
+	/* A function that ends early returns to its caller, which may still give back what is held. */
+	for (uint32_t i = 0; !env->cur->cur_frame && i < env->cur->ref_count; i++) {
 		if (env->cur->refs[i].irq)
 			continue;
 		sl_say(env, "Unreleased reference id=%u alloc_insn=%u\n", env->cur->refs[i].id,

@@ -59,6 +59,12 @@ enum map { M_ARRAY, M_HASH, M_PERCPU_ARRAY, M_PERCPU_HASH, M_PROGS, M_TIMERS, MA
 #define SET_CALLBACK(n, off) \
 	MOV_X(R1, R6), ALU_K(BPF_ADD, R1, off), LD_FUNC(R2, n), HELPER(BPF_FUNC_timer_set_callback)
 
+/* R0: a socket or NULL, of the packet in R1. */
+#define FIND_SOCKET                                                                               \
+	ST(BPF_DW, R10, -8, 0), ST(BPF_DW, R10, -16, 0), MOV_X(R2, R10), ALU_K(BPF_ADD, R2, -16), \
+		MOV_K(R3, 12), MOV_K(R4, 0), MOV_K(R5, 0), HELPER(BPF_FUNC_sk_lookup_tcp)
+#define TAIL_CALL LD_MAP(R2, M_PROGS), MOV_K(R3, 0), HELPER(BPF_FUNC_tail_call)
+
 #define LOG_BYTES (1u << 22)
 #define MAX_INSNS 64
 #define MAX_FUNCS 8
@@ -221,6 +227,22 @@ static const struct row rows[] = {
 		{ STX(BPF_DW, R10, R1, -8), LOOP(3, 1, -8), EXIT, MOV_K(R0, 0),
 			LDX(BPF_DW, R1, R2, 0), LD_MAP(R2, M_PROGS), MOV_K(R3, 0),
 			HELPER(BPF_FUNC_tail_call), RETURN(0) } },
+	/* What the caller holds it still gives back: another program takes the function's place. */
+	{ "tail_call_while_the_caller_holds", ACCEPT,
+		{ MOV_X(R6, R1), FIND_SOCKET, MOV_X(R7, R0), MOV_X(R1, R6), CALL_FUNC(1),
+			JMP_K(BPF_JEQ, R7, 0, 2), MOV_X(R1, R7), HELPER(BPF_FUNC_sk_release),
+			RETURN(0), TAIL_CALL, RETURN(0) } },
+	{ "packet_load_while_the_caller_holds", ACCEPT,
+		{ MOV_X(R6, R1), FIND_SOCKET, MOV_X(R7, R0), MOV_X(R1, R6), CALL_FUNC(1),
+			JMP_K(BPF_JEQ, R7, 0, 2), MOV_X(R1, R7), HELPER(BPF_FUNC_sk_release),
+			RETURN(0), MOV_X(R6, R1), INSN(BPF_LD | BPF_ABS | BPF_B, 0, 0, 0, 4),
+			RETURN(0) } },
+	{ "tail_call_of_a_function_that_holds",
+		"BPF_EXIT instruction in main prog would lead to "
+		"reference leak",
+		{ CALL_FUNC(1), RETURN(0), MOV_X(R6, R1), FIND_SOCKET, MOV_X(R7, R0), MOV_X(R1, R6),
+			TAIL_CALL, JMP_K(BPF_JEQ, R7, 0, 2), MOV_X(R1, R7),
+			HELPER(BPF_FUNC_sk_release), RETURN(0) } },
 	{ "packet_load_in_callback", ACCEPT,
 		{ STX(BPF_DW, R10, R1, -8), LOOP(3, 1, -8), EXIT, MOV_K(R0, 0),
 			LDX(BPF_DW, R6, R2, 0), INSN(BPF_LD | BPF_ABS | BPF_B, 0, 0, 0, 4),
