@@ -5,6 +5,7 @@
 
 #include "context.h"
 #include "helper.h"
+#include "kfunc.h"
 #include "map.h"
 #include "prog.h"
 
@@ -215,12 +216,30 @@ void sl_instrument_arguments(struct sl_emitter *e, const struct sl_call_fact *ca
 	e->check_size = sl_emit_get(e, size_register(call_fact->helper));
 }
 
+/* How many bytes a call's result leads to that no argument's register tells; 0 for none. */
+static uint64_t result_bytes(const struct sl_emitter *e, const struct sl_call_fact *call_fact)
+{
+	if (e->insn->src_reg == BPF_PSEUDO_KFUNC_CALL)
+		return sl_container_of(call_fact->helper, const struct sl_kfunc, call)->result_size;
+	if (call_fact->helper->ret == SL_RET_DYNPTR_MEM_OR_NULL)
+		return (uint64_t)call_fact->args[2].off;
+	return 0;
+}
+
 void sl_instrument_result(struct sl_emitter *e, const struct sl_call_fact *call_fact)
 {
 	LLVMValueRef args[2];
+	uint64_t bytes;
 
 	if (!e->checks)
 		return;
+	bytes = result_bytes(e, call_fact);
+	if (bytes) {
+		args[0] = sl_emit_get(e, BPF_REG_0);
+		args[1] = sl_emit_const(e, bytes);
+		call(e, "sl_check_object", sl_check_object, e->void_type, args, 2);
+		return;
+	}
 	switch (call_fact->helper->ret) {
 	case SL_RET_MAP_VALUE:
 	case SL_RET_MAP_VALUE_OR_NULL:
