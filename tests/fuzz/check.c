@@ -16,7 +16,7 @@ const char *const fuzz_outcome_names[FUZZ_OUTCOMES] = {
 	[BOTH_REFUSE] = "both refuse",
 	[VARIES] = "varies",
 	[KERNEL_BUG] = "kernel bugs",
-	[UNAVAILABLE] = "unavailable helpers",
+	[UNAVAILABLE] = "unavailable",
 	[OTHER_ERRNO] = "other errno",
 	[ONLY_KERNEL_ACCEPTS] = "only kernel accepts",
 	[ONLY_SLUICE_ACCEPTS] = "only Sluice accepts",
@@ -178,6 +178,19 @@ static enum fuzz_outcome judge_loads(const int err[SIDES])
 	return err[KERNEL] ? ONLY_SLUICE_ACCEPTS : ONLY_KERNEL_ACCEPTS;
 }
 
+/* Whether it names a map of a type that only the kernel has. */
+static bool lacks_map(const struct fuzz_world *world, const struct fuzz_program *program)
+{
+	for (uint32_t i = 0; i < program->count; i++) {
+		const struct bpf_insn *insn = &program->insns[i];
+
+		if (fuzz_names_map(insn) && insn->imm >= 0 && insn->imm < FUZZ_MAX_MAPS &&
+			world->maps[SLUICE][insn->imm] < 0 && world->maps[KERNEL][insn->imm] >= 0)
+			return true;
+	}
+	return false;
+}
+
 void fuzz_check(const struct fuzz_world *world, const struct fuzz_program *program, bool run,
 	struct fuzz_verdict *ret_verdict)
 {
@@ -199,7 +212,7 @@ void fuzz_check(const struct fuzz_world *world, const struct fuzz_program *progr
 	if (verdict.outcome >= KERNEL_BUG)
 		sign(world, program, &verdict);
 	if ((verdict.outcome == OTHER_ERRNO || verdict.outcome == ONLY_KERNEL_ACCEPTS) &&
-		strstr(verdict.signature, "is not available: "))
+		(strstr(verdict.signature, "is not available: ") || lacks_map(world, program)))
 		verdict.outcome = UNAVAILABLE;
 	*ret_verdict = verdict;
 }

@@ -16,6 +16,7 @@ static unsigned all_productions(const struct production *ret[PRODUCTIONS_MAX])
 		{ core_productions, core_production_count },
 		{ map_productions, map_production_count },
 		{ call_productions, call_production_count },
+		{ object_productions, object_production_count },
 	};
 	unsigned count = 0;
 
@@ -100,8 +101,8 @@ static unsigned resolve_exits(struct writer *w, uint32_t start, uint32_t out)
 	return count;
 }
 
-/* Every number that is left counts. */
-static void write_end(struct writer *w, uint32_t start, bool one_bit)
+/* Every number that is left counts; the result is at most `limit`. */
+static void write_end(struct writer *w, uint32_t start, uint32_t limit)
 {
 	int result = scalar(w);
 
@@ -109,12 +110,12 @@ static void write_end(struct writer *w, uint32_t start, bool one_bit)
 		if (w->kinds[reg] == SCALAR && reg != result)
 			emit(w, ALU_X(BPF_XOR, result, reg));
 	emit(w, MOV_X(0, result));
-	if (one_bit)
-		emit(w, ALU_K(BPF_AND, 0, chance(w, 20) ? 3 : 1));
+	if (limit != UINT32_MAX)
+		emit(w, ALU_K(BPF_AND, 0, chance(w, 20) ? 3 : (int32_t)limit));
 	emit(w, EXIT);
 	if (!resolve_exits(w, start, w->program->count))
 		return;
-	emit(w, MOV_K(0, 1));
+	emit(w, MOV_K(0, (int32_t)sl_min(limit, 1u)));
 	emit(w, EXIT);
 }
 
@@ -147,6 +148,10 @@ static void write_arguments(struct writer *w, enum function function)
 			emit(w, INSN(BPF_STX | BPF_MEM | BPF_DW, 2, 3, 0, 0));
 		}
 		break;
+	case FUNCTION_TIMER:
+		emit(w, INSN(BPF_LDX | BPF_MEM | BPF_DW, 4, 3, 16, 0));
+		w->kinds[4] = SCALAR;
+		break;
 	default:
 		w->kinds[3] = VALUE;
 		emit(w, INSN(BPF_LDX | BPF_MEM | BPF_W, 2, 2, 0, 0));
@@ -158,6 +163,10 @@ static void write_arguments(struct writer *w, enum function function)
 
 static void write_function(struct writer *w, unsigned index)
 {
+	static const uint32_t limits[FUNCTIONS] = { [FUNCTION_STATIC] = UINT32_MAX,
+		[FUNCTION_GLOBAL] = UINT32_MAX,
+		[FUNCTION_LOOP] = 1,
+		[FUNCTION_EACH] = 1 };
 	struct fuzz_program *program = w->program;
 	struct bpf_insn *call = &program->insns[w->calls[index].at];
 	enum function function = w->calls[index].function;
@@ -185,7 +194,7 @@ static void write_function(struct writer *w, unsigned index)
 			write_alu(w);
 		else
 			snippet(w);
-	write_end(w, start, function == FUNCTION_LOOP || function == FUNCTION_EACH);
+	write_end(w, start, limits[function]);
 }
 
 void fuzz_generate(struct sl_random *random, const struct fuzz_world *world, uint32_t type,
@@ -208,7 +217,7 @@ void fuzz_generate(struct sl_random *random, const struct fuzz_world *world, uin
 	write_slots(&w);
 	for (int i = 0; i < SNIPPETS; i++)
 		snippet(&w);
-	write_end(&w, 0, false);
+	write_end(&w, 0, UINT32_MAX);
 	for (unsigned i = 0; i < w.call_count; i++)
 		write_function(&w, i);
 }

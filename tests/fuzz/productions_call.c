@@ -142,7 +142,7 @@ static bool has_global_functions(const struct fuzz_world *world)
 	return possible;
 }
 
-static void take_address(struct writer *w, int reg, enum function function)
+void take_address(struct writer *w, int reg, enum function function)
 {
 	w->calls[w->call_count].function = function;
 	w->calls[w->call_count].moves = false;
@@ -180,7 +180,13 @@ static void write_for_each(struct writer *w)
 	if (w->call_count >= MAX_CALLS || w->nested > 2 || !w->program->func_count)
 		return;
 	emit(w, INSN(BPF_ST | BPF_MEM | BPF_DW, 10, 0, -8, 7));
-	emit_map(w, 1, MAP_ARRAY);
+	if (chance(w, 3)) {
+		/* Each side has an order of its own. */
+		w->program->comparable = false;
+		emit_map(w, 1, MAP_HASH);
+	} else {
+		emit_map(w, 1, chance(w, 4) ? MAP_PERCPU : MAP_ARRAY);
+	}
 	take_address(w, 2, FUNCTION_EACH);
 	emit(w, MOV_X(3, 10));
 	emit(w, ALU_K(BPF_ADD, 3, -8));

@@ -2,7 +2,7 @@
 
 /* Maps: look-ups, values, updates, values addressed directly. */
 
-static void look_up(struct writer *w, enum standard_map map)
+void look_up(struct writer *w, enum standard_map map)
 {
 	int key = scalar(w);
 
@@ -16,6 +16,11 @@ static void look_up(struct writer *w, enum standard_map map)
 	emit(w, HELPER(BPF_FUNC_map_lookup_elem));
 	clobber(w);
 	w->kinds[0] = VALUE;
+}
+
+static void look_up_checked(struct writer *w, enum standard_map map)
+{
+	look_up(w, map);
 	if (!chance(w, 40))
 		emit(w, JMP_K(BPF_JEQ, 0, 0, TO_EXIT));
 }
@@ -25,7 +30,7 @@ static void write_lookup(struct writer *w)
 	static const enum standard_map maps[] = { MAP_ARRAY, MAP_ARRAY, MAP_HASH, MAP_HASH,
 		MAP_PERCPU };
 
-	look_up(w, maps[below(w, sl_array_size(maps))]);
+	look_up_checked(w, maps[below(w, sl_array_size(maps))]);
 	if (chance(w, 2)) {
 		int reg = 7 + (int)below(w, 3);
 
@@ -126,7 +131,7 @@ static void write_direct(struct writer *w)
 
 static void write_nested_lookup(struct writer *w)
 {
-	look_up(w, MAP_OUTER);
+	look_up_checked(w, MAP_OUTER);
 	emit(w, MOV_X(1, 0));
 	emit(w, MOV_X(2, 10));
 	emit(w, ALU_K(BPF_ADD, 2, -4));
@@ -140,7 +145,7 @@ static void write_locked(struct writer *w)
 {
 	int body = (int)below(w, 3);
 
-	look_up(w, MAP_LOCKED);
+	look_up_checked(w, MAP_LOCKED);
 	w->kinds[0] = NONE;
 	if (w->kinds[9] == CONTEXT || w->kinds[9] == TAKEN)
 		return;
@@ -184,6 +189,47 @@ static void write_ringbuf(struct writer *w)
 	clobber(w);
 }
 
+static void write_queue(struct writer *w)
+{
+	static const int helpers[] = { BPF_FUNC_map_push_elem, BPF_FUNC_map_push_elem,
+		BPF_FUNC_map_pop_elem, BPF_FUNC_map_peek_elem };
+
+	emit(w, INSN(BPF_STX | BPF_MEM | BPF_DW, 10, scalar(w), -8, 0));
+	emit_map(w, 1, chance(w, 2) ? MAP_QUEUE : MAP_STACK);
+	emit(w, MOV_X(2, 10));
+	emit(w, ALU_K(BPF_ADD, 2, chance(w, 40) ? -4 : -8));
+	emit(w, MOV_K(3, (int32_t)below(w, 4)));
+	emit(w, HELPER(helpers[below(w, sl_array_size(helpers))]));
+	clobber(w);
+	w->kinds[0] = SCALAR;
+}
+
+/* The key at fp-8: how many bits count, and they. */
+static void write_trie(struct writer *w)
+{
+	emit(w, INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, -8, (int32_t)below(w, 34)));
+	emit(w, INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, (int32_t)random_value(w->random)));
+	for (int slot = 0; slot < VALUE_BYTES / 8; slot++)
+		emit(w, INSN(BPF_STX | BPF_MEM | BPF_DW, 10, scalar(w), (int16_t)(-64 + 8 * slot),
+				0));
+	emit_map(w, 1, MAP_TRIE);
+	emit(w, MOV_X(2, 10));
+	emit(w, ALU_K(BPF_ADD, 2, -8));
+	if (chance(w, 2)) {
+		emit(w, HELPER(BPF_FUNC_map_lookup_elem));
+		clobber(w);
+		emit(w, JMP_K(BPF_JEQ, 0, 0, TO_EXIT));
+		w->kinds[0] = VALUE;
+		return;
+	}
+	emit(w, MOV_X(3, 10));
+	emit(w, ALU_K(BPF_ADD, 3, -64));
+	emit(w, MOV_K(4, (int32_t)below(w, 4)));
+	emit(w, HELPER(chance(w, 3) ? BPF_FUNC_map_delete_elem : BPF_FUNC_map_update_elem));
+	clobber(w);
+	w->kinds[0] = SCALAR;
+}
+
 #define MAPS(a) (1u << (a))
 
 const struct production map_productions[] = {
@@ -195,5 +241,7 @@ const struct production map_productions[] = {
 	{ "map in map", write_nested_lookup, 1, 0, MAPS(MAP_OUTER) },
 	{ "spin lock", write_locked, 1, 0, MAPS(MAP_LOCKED), BPF_FUNC_spin_lock },
 	{ "ringbuf", write_ringbuf, 1, 0, MAPS(MAP_RINGBUF), BPF_FUNC_ringbuf_reserve },
+	{ "queue", write_queue, 1, 0, MAPS(MAP_QUEUE) | MAPS(MAP_STACK), BPF_FUNC_map_push_elem },
+	{ "trie", write_trie, 1, 0, MAPS(MAP_TRIE) },
 };
 const unsigned map_production_count = sl_array_size(map_productions);

@@ -25,6 +25,11 @@ static struct fuzz_setting setting = {
 		[MAP_INNER] = { BPF_MAP_TYPE_ARRAY, KEY_BYTES, VALUE_BYTES, MAP_ENTRIES },
 		[MAP_OUTER] = { BPF_MAP_TYPE_ARRAY_OF_MAPS, KEY_BYTES, 4, MAP_ENTRIES },
 		[MAP_LOCKED] = { BPF_MAP_TYPE_ARRAY, KEY_BYTES, VALUE_BYTES, MAP_ENTRIES },
+		[MAP_QUEUE] = { BPF_MAP_TYPE_QUEUE, 0, 8, MAP_ENTRIES },
+		[MAP_STACK] = { BPF_MAP_TYPE_STACK, 0, 8, MAP_ENTRIES },
+		[MAP_TRIE] = { BPF_MAP_TYPE_LPM_TRIE, 8, VALUE_BYTES, 2 * MAP_ENTRIES,
+			BPF_F_NO_PREALLOC },
+		[MAP_TIMED] = { BPF_MAP_TYPE_ARRAY, KEY_BYTES, VALUE_BYTES, MAP_ENTRIES },
 	},
 	.map_count = STANDARD_MAPS,
 };
@@ -56,6 +61,39 @@ static void add_lock(struct btf *btf, int word, int number)
 	btf__add_field(btf, "d", number, 256, 0);
 }
 
+static void add_timer(struct btf *btf, int word, int number)
+{
+	int timer = btf__add_struct(btf, "bpf_timer", 16);
+
+	btf__add_field(btf, "a", number, 0, 0);
+	btf__add_field(btf, "b", number, 64, 0);
+	setting.maps[MAP_TIMED].btf_key = (uint32_t)word;
+	setting.maps[MAP_TIMED].btf_value = (uint32_t)btf__add_struct(btf, "timed", VALUE_BYTES);
+	btf__add_field(btf, "timer", timer, 0, 0);
+	btf__add_field(btf, "a", number, 128, 0);
+	btf__add_field(btf, "b", number, 192, 0);
+	btf__add_field(btf, "c", number, 256, 0);
+}
+
+int32_t standard_kfunc(enum standard_kfunc kfunc)
+{
+	static const char *const names[KFUNCS] = { "bpf_iter_num_new", "bpf_iter_num_next",
+		"bpf_iter_num_destroy" };
+	static int32_t numbers[KFUNCS];
+	static bool known;
+	struct btf *btf;
+
+	if (!known) {
+		known = true;
+		btf = btf__load_vmlinux_btf();
+		for (unsigned i = 0; btf && i < KFUNCS; i++)
+			numbers[i] =
+				sl_max(btf__find_by_name_kind(btf, names[i], BTF_KIND_FUNC), 0);
+		btf__free(btf);
+	}
+	return numbers[kfunc];
+}
+
 static void add_functions(struct btf *btf, int number)
 {
 	int result = btf__add_int(btf, "int", 4, BTF_INT_SIGNED), any, proto;
@@ -78,6 +116,8 @@ static void add_functions(struct btf *btf, int number)
 		(uint32_t)btf__add_func(btf, "local", BTF_FUNC_STATIC, proto);
 	function_types[FUNCTION_LOOP] =
 		(uint32_t)btf__add_func(btf, "round", BTF_FUNC_STATIC, proto);
+	function_types[FUNCTION_TIMER] =
+		(uint32_t)btf__add_func(btf, "fired", BTF_FUNC_STATIC, proto);
 	function_types[FUNCTION_EACH] =
 		(uint32_t)btf__add_func(btf, "each", BTF_FUNC_STATIC, proto);
 }
@@ -95,6 +135,7 @@ const struct fuzz_setting *fuzz_standard_setting(void)
 	word = btf__add_int(btf, "unsigned int", 4, 0);
 	number = btf__add_int(btf, "unsigned long", 8, 0);
 	add_lock(btf, word, number);
+	add_timer(btf, word, number);
 	add_functions(btf, number);
 	for (unsigned i = 0; i < STANDARD_MAPS; i++)
 		setting.maps[i].inner = i == MAP_OUTER ? MAP_INNER : -1;

@@ -137,7 +137,8 @@ static bool is_array(const struct fuzz_map *map)
 
 static bool is_hash(const struct fuzz_map *map)
 {
-	return map->type == BPF_MAP_TYPE_HASH || map->type == BPF_MAP_TYPE_PERCPU_HASH;
+	return map->type == BPF_MAP_TYPE_HASH || map->type == BPF_MAP_TYPE_PERCPU_HASH ||
+	       map->type == BPF_MAP_TYPE_LPM_TRIE;
 }
 
 /* What a look-up from user space copies. */
@@ -188,6 +189,20 @@ static void reset_hash(enum fuzz_side side, int fd, const struct fuzz_map *map)
 	}
 }
 
+static bool is_queue(const struct fuzz_map *map)
+{
+	return map->type == BPF_MAP_TYPE_QUEUE || map->type == BPF_MAP_TYPE_STACK;
+}
+
+static void empty_queue(enum fuzz_side side, int fd, const struct fuzz_map *map)
+{
+	static uint8_t value[VALUE_MAX];
+
+	for (unsigned i = 0; i < map->max_entries && map->value_size <= VALUE_MAX; i++)
+		if (element(side, BPF_MAP_LOOKUP_AND_DELETE_ELEM, fd, NULL, value) != 0)
+			break;
+}
+
 void fuzz_world_reset(const struct fuzz_world *world)
 {
 	for (unsigned i = 0; i < world->setting->map_count; i++) {
@@ -196,6 +211,8 @@ void fuzz_world_reset(const struct fuzz_world *world)
 		for (int side = 0; side < SIDES; side++) {
 			int fd = world->maps[side][i];
 
+			if (fd >= 0 && is_queue(map))
+				empty_queue(side, fd, map);
 			if (fd < 0 || map->frozen || !is_looked_at(map))
 				continue;
 			if (is_array(map))

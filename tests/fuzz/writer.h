@@ -20,7 +20,14 @@ enum {
 };
 
 /* A function that is to be written after the main program. */
-enum function { FUNCTION_STATIC, FUNCTION_GLOBAL, FUNCTION_LOOP, FUNCTION_EACH, FUNCTIONS };
+enum function {
+	FUNCTION_STATIC,
+	FUNCTION_GLOBAL,
+	FUNCTION_LOOP,
+	FUNCTION_EACH,
+	FUNCTION_TIMER,
+	FUNCTIONS
+};
 
 struct fuzz_world;
 
@@ -55,8 +62,10 @@ struct production {
 	bool (*possible)(const struct fuzz_world *world); /* NULL: what is above is all */
 };
 
-extern const struct production core_productions[], map_productions[], call_productions[];
-extern const unsigned core_production_count, map_production_count, call_production_count;
+extern const struct production core_productions[], map_productions[], call_productions[],
+	object_productions[];
+extern const unsigned core_production_count, map_production_count, call_production_count,
+	object_production_count;
 
 /* The maps of the standard setting, setting.c. */
 enum standard_map {
@@ -72,6 +81,10 @@ enum standard_map {
 	MAP_INNER,
 	MAP_OUTER, /* of MAP_INNER */
 	MAP_LOCKED, /* values begin with a bpf_spin_lock */
+	MAP_QUEUE,
+	MAP_STACK,
+	MAP_TRIE,
+	MAP_TIMED, /* values begin with a bpf_timer */
 	STANDARD_MAPS
 };
 
@@ -80,6 +93,11 @@ enum { KEY_BYTES = 4, VALUE_BYTES = 40, MAP_ENTRIES = 4 };
 /* Types in the standard setting's BTF of the functions. */
 uint32_t standard_function_type(enum function function);
 uint32_t standard_main_type(void);
+
+enum standard_kfunc { KFUNC_ITER_NUM_NEW, KFUNC_ITER_NUM_NEXT, KFUNC_ITER_NUM_DESTROY, KFUNCS };
+
+/* The running kernel's number for it, 0 for none. */
+int32_t standard_kfunc(enum standard_kfunc kfunc);
 
 #define TYPE_BIT(type) (1u << (type))
 #define SKB_TYPES                                                                \
@@ -106,6 +124,10 @@ void clobber(struct writer *w);
 void forget_packet(struct writer *w);
 /* A load or store of any width at [from, to) of what `base` points to. */
 void write_access(struct writer *w, int base, int from, int to);
+/* A look-up: R0 is a value or NULL. */
+void look_up(struct writer *w, enum standard_map map);
+/* The address of a function to be written after the main program. */
+void take_address(struct writer *w, int reg, enum function function);
 /* Any production. */
 void snippet(struct writer *w);
 void write_alu(struct writer *w);
