@@ -61,11 +61,15 @@ static int loop_again(struct sl_env *env)
 	return 0;
 }
 
-static void set_element(struct sl_reg *reg, enum sl_reg_type type, const struct sl_reg *map)
+static void set_element(struct sl_env *env, struct sl_reg *reg, enum sl_reg_type type,
+	const struct sl_reg *map)
 {
 	sl_reg_set_pointer(reg, type);
 	reg->map = map->map;
 	reg->map_uid = map->map_uid;
+	/* Two walks of one map, one in the other, hold two locks. */
+	if (sl_reg_may_lock(reg))
+		reg->id = ++env->next_id;
 }
 
 static int set_element_arguments(struct sl_env *env, const struct sl_call_meta *meta,
@@ -78,8 +82,8 @@ static int set_element_arguments(struct sl_env *env, const struct sl_call_meta *
 		return -SL_ENOTSUPP;
 	}
 	callee->regs[BPF_REG_1] = *map;
-	set_element(&callee->regs[BPF_REG_2], SL_REG_MAP_KEY, map);
-	set_element(&callee->regs[BPF_REG_3], SL_REG_MAP_VALUE, map);
+	set_element(env, &callee->regs[BPF_REG_2], SL_REG_MAP_KEY, map);
+	set_element(env, &callee->regs[BPF_REG_3], SL_REG_MAP_VALUE, map);
 	callee->regs[BPF_REG_4] = caller->regs[BPF_REG_3];
 	return 0;
 }
@@ -91,8 +95,8 @@ static int set_timer_arguments(struct sl_env *env, const struct sl_call_meta *me
 
 	sl_reg_set_pointer(map, SL_REG_CONST_MAP);
 	map->map = meta->map;
-	set_element(&callee->regs[BPF_REG_2], SL_REG_MAP_KEY, map);
-	set_element(&callee->regs[BPF_REG_3], SL_REG_MAP_VALUE, map);
+	set_element(env, &callee->regs[BPF_REG_2], SL_REG_MAP_KEY, map);
+	set_element(env, &callee->regs[BPF_REG_3], SL_REG_MAP_VALUE, map);
 	return 0;
 }
 
@@ -129,6 +133,7 @@ static int enter(struct sl_env *env, const struct sl_callback *callback,
 	callee = sl_state_enter(state, meta->func, env->insn, ++env->next_instance);
 	if (!callee)
 		return -ENOMEM;
+	env->is_callback[meta->func] = true;
 	sl_print_touch_all(env);
 	callee->in_callback = true;
 	callee->returns = callback->returns;

@@ -45,8 +45,9 @@ static int next_call(struct sl_env *env, struct walk *walk)
 
 			if (callee < 0)
 				continue;
-			/* A stack of its own. */
-			if (env->is_async[callee] && !sl_insn_is_local_call(at))
+			/* A stack of its own, unless a helper calls it right away, too. */
+			if (env->is_async[callee] && !env->is_callback[callee] &&
+				!sl_insn_is_local_call(at))
 				continue;
 			++*insn;
 			return callee;

@@ -122,11 +122,6 @@ int sl_global_check_call(struct sl_env *env, uint32_t func, bool *ret_done)
 	*ret_done = sig->global;
 	if (!sig->global)
 		return err == -EFAULT || err == -ENOMEM ? err : 0;
-	if (env->cur->lock_map) {
-		sl_say(env, "global function calls are not allowed while holding a lock,\n"
-			    "use static function instead\n");
-		return -EINVAL;
-	}
 	if (env->cur->lock_map)
 		return refuse_locked(env);
 	if (!err && env->cfg->funcs[func].might_sleep)
