@@ -109,6 +109,7 @@ struct sl_env {
 	struct sl_fastcall *fastcall;
 	bool uninit_read[SL_CFG_MAX_FUNCS + 1];
 	bool strict_alignment;
+	bool keep_all; /* a state wherever one may be kept */
 	bool is_async[SL_CFG_MAX_FUNCS + 1]; /* functions that are called on their own */
 	bool is_callback[SL_CFG_MAX_FUNCS + 1]; /* by a helper, from the frame that called it */
 	uint32_t from_insn; /* where the log says that the path comes from */

@@ -330,7 +330,7 @@ static bool is_endless(struct sl_env *env, const struct sl_state *old_state)
 int sl_prune_visit(struct sl_env *env)
 {
 	bool checkpoint = env->cfg->insns[env->insn].flags & SL_CFG_CHECKPOINT;
-	bool force = checkpoint || env->cur->jump_count > MAX_JUMPS;
+	bool force = env->keep_all || checkpoint || env->cur->jump_count > MAX_JUMPS;
 	uint32_t jumps = env->jumps_processed - env->prev_jumps_processed;
 	uint32_t insns = env->processed - env->prev_processed;
 	bool add = force || (jumps >= 2 && insns >= 8);
