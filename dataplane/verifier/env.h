@@ -340,7 +340,16 @@ int sl_mark_precise_slot(struct sl_env *env, uint32_t frame, uint32_t slot);
 int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state,
 	struct sl_state *state, bool *ret_changed);
 /* All scalars on the way to `state` are precise. */
-void sl_precision_give_up(struct sl_state *state);
+void sl_precision_give_up(struct sl_env *env, struct sl_state *state);
+
+/* precision_log.c: the lines of a walk back; nothing below level 2 */
+void sl_precision_say_state(
+	struct sl_env *env, const struct sl_state *state, uint32_t from, int64_t next);
+void sl_precision_say_insn(struct sl_env *env, uint32_t index);
+void sl_precision_say_parent(struct sl_env *env, const struct sl_state *state, uint32_t frame);
+void sl_precision_say_propagated(struct sl_env *env, uint32_t frame);
+void sl_precision_say_give_up(struct sl_env *env, const struct sl_state *state);
+void sl_precision_say_forced(struct sl_env *env, uint32_t frame, const char *kind, int number);
 
 /* loops.c */
 int sl_loops_new(struct sl_env *env);

@@ -187,7 +187,7 @@ static int propagate(struct sl_env *env, struct sl_loop_visit *visit)
 
 			changed |= propagate_reads(edge->within, edge->state);
 			if (give_up) {
-				sl_precision_give_up(edge->state);
+				sl_precision_give_up(env, edge->state);
 				continue;
 			}
 			err = sl_precision_propagate(env, edge->within, edge->state, &changed);

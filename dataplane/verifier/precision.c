@@ -261,6 +261,7 @@ static int step_insn(struct sl_env *env, uint32_t index, int64_t next, const str
 
 	if (!insn->code)
 		return 0;
+	sl_precision_say_insn(env, index);
 	sync_linked(back, jump);
 	switch (BPF_CLASS(insn->code)) {
 	case BPF_ALU:
@@ -293,15 +294,41 @@ static int step_insn(struct sl_env *env, uint32_t index, int64_t next, const str
 	return err;
 }
 
-static bool all_precise(struct sl_state *state)
+static bool force(struct sl_reg *reg)
+{
+	if (reg->type != SL_REG_SCALAR || reg->precise)
+		return false;
+	reg->precise = true;
+	return true;
+}
+
+static bool all_precise_in(struct sl_env *env, struct sl_frame *frame, uint32_t number)
 {
 	bool changed = false;
 
+	for (unsigned i = 0; i < BPF_REG_10; i++) {
+		if (!force(&frame->regs[i]))
+			continue;
+		sl_precision_say_forced(env, number, "r", (int)i);
+		changed = true;
+	}
+	for (unsigned i = 0; i < frame->slot_count; i++) {
+		if (!sl_slot_is_spill(&frame->slots[i]) || !force(&frame->slots[i].reg))
+			continue;
+		sl_precision_say_forced(env, number, "fp", -8 * (int)(i + 1));
+		changed = true;
+	}
+	return changed;
+}
+
+static bool all_precise(struct sl_env *env, struct sl_state *state)
+{
+	bool changed = false;
+
+	sl_precision_say_give_up(env, state);
 	for (state = state->parent; state; state = state->parent)
-		sl_state_for_each_reg(state, reg, {
-			if (reg->type == SL_REG_SCALAR && !reg->precise)
-				reg->precise = changed = true;
-		});
+		for (uint32_t f = 0; f <= state->cur_frame; f++)
+			changed |= all_precise_in(env, state->frames[f], f);
 	return changed;
 }
 
@@ -313,30 +340,36 @@ static void mark_reg(struct sl_reg *reg, bool *ret_known, bool *changed)
 	reg->precise = *changed = true;
 }
 
-/* Marks in a kept state what is wanted; what is marked already needs no further walk. */
-static void mark_state(struct sl_backtrack *back, struct sl_state *state, bool *changed)
+static void mark_frame(struct sl_backtrack *back, struct sl_frame *frame, uint32_t f, bool *changed)
 {
 	bool known;
 
-	for (unsigned f = 0; f <= back->frame && f <= state->cur_frame; f++) {
-		struct sl_frame *frame = state->frames[f];
+	for (uint32_t todo = back->regs[f]; todo; todo &= todo - 1) {
+		unsigned i = (unsigned)__builtin_ctz(todo);
 
-		for (uint32_t todo = back->regs[f]; todo; todo &= todo - 1) {
-			unsigned i = (unsigned)__builtin_ctz(todo);
+		mark_reg(&frame->regs[i], &known, changed);
+		if (known)
+			back->regs[f] &= ~(1u << i);
+	}
+	for (uint64_t todo = back->slots[f]; todo; todo &= todo - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(todo);
 
-			mark_reg(&frame->regs[i], &known, changed);
-			if (known)
-				back->regs[f] &= ~(1u << i);
-		}
-		for (uint64_t todo = back->slots[f]; todo; todo &= todo - 1) {
-			unsigned i = (unsigned)__builtin_ctzll(todo);
+		known = true;
+		if (i < frame->slot_count && sl_slot_is_scalar_spill(&frame->slots[i]))
+			mark_reg(&frame->slots[i].reg, &known, changed);
+		if (known)
+			back->slots[f] &= ~(1ULL << i);
+	}
+}
 
-			known = true;
-			if (i < frame->slot_count && sl_slot_is_scalar_spill(&frame->slots[i]))
-				mark_reg(&frame->slots[i].reg, &known, changed);
-			if (known)
-				back->slots[f] &= ~(1ULL << i);
-		}
+/* Marks in a kept state what is wanted; what is marked already needs no further walk. */
+static void mark_state(struct sl_env *env, struct sl_state *state, bool *changed)
+{
+	uint32_t last = sl_min(env->back.frame, state->cur_frame);
+
+	for (uint32_t f = last + 1; f-- > 0;) {
+		mark_frame(&env->back, state->frames[f], f, changed);
+		sl_precision_say_parent(env, state, f);
 	}
 }
 
@@ -370,9 +403,13 @@ static int walk(struct sl_env *env, struct sl_state *start, bool *changed)
 	int err;
 
 	while (!is_empty(&env->back)) {
+		sl_precision_say_state(env, state, from, next);
+		/* Before the first instruction there is nothing that a value could come from. */
+		if (from == SL_NO_INSN)
+			return 0;
 		err = walk_state(env, state, from, &next, skip);
 		if (err == -ENOTSUP || err == -EFAULT) {
-			*changed |= all_precise(start);
+			*changed |= all_precise(env, start);
 			return 0;
 		}
 		skip = false;
@@ -380,14 +417,11 @@ static int walk(struct sl_env *env, struct sl_state *start, bool *changed)
 			return 0;
 		state = state->parent;
 		if (!state) {
-			*changed |= all_precise(start);
+			*changed |= all_precise(env, start);
 			return 0;
 		}
-		mark_state(&env->back, state, changed);
+		mark_state(env, state, changed);
 		from = state->last_insn;
-		/* Before the first instruction there is nothing that a value could come from. */
-		if (from == SL_NO_INSN)
-			return 0;
 	}
 	return 0;
 }
@@ -414,9 +448,9 @@ int sl_mark_precise_slot(struct sl_env *env, uint32_t frame, uint32_t slot)
 	return walk(env, env->cur, &changed);
 }
 
-void sl_precision_give_up(struct sl_state *state)
+void sl_precision_give_up(struct sl_env *env, struct sl_state *state)
 {
-	all_precise(state);
+	all_precise(env, state);
 }
 
 int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state,
@@ -424,7 +458,7 @@ int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state,
 {
 	memset(&env->back, 0, sizeof(env->back));
 	env->back.frame = state->cur_frame;
-	for (uint32_t f = 0; f <= old_state->cur_frame; f++) {
+	for (uint32_t f = old_state->cur_frame + 1; f-- > 0;) {
 		const struct sl_frame *frame = old_state->frames[f];
 
 		for (unsigned i = 0; i < BPF_REG_10; i++)
@@ -434,6 +468,7 @@ int sl_precision_propagate(struct sl_env *env, const struct sl_state *old_state,
 			if (sl_slot_is_scalar_spill(&frame->slots[i]) &&
 				frame->slots[i].reg.precise)
 				env->back.slots[f] |= 1ULL << i;
+		sl_precision_say_propagated(env, f);
 	}
 	return walk(env, state, ret_changed);
 }
