@@ -16,7 +16,7 @@ struct work {
 
 struct slot {
 	struct work *posted; /* poster stores with release, worker takes with acquire */
-	bool owned; /* under lock */
+	bool owned; /* written under lock; read by anyone */
 	pthread_mutex_t lock; /* one control thread at a time posts to or borrows the CPU */
 } sl_cache_aligned;
 
@@ -81,7 +81,7 @@ int sl_cpu_claim(unsigned cpu)
 	pthread_mutex_lock(&slots[cpu].lock);
 	if (slots[cpu].owned)
 		err = -EBUSY;
-	slots[cpu].owned = true;
+	__atomic_store_n(&slots[cpu].owned, true, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&slots[cpu].lock);
 	return err;
 }
@@ -91,7 +91,7 @@ void sl_cpu_release(unsigned cpu)
 	/* A poster holds the lock until its work is done, so serve it while waiting for the lock. */
 	while (pthread_mutex_trylock(&slots[cpu].lock) != 0)
 		sl_cpu_poll(cpu);
-	slots[cpu].owned = false;
+	__atomic_store_n(&slots[cpu].owned, false, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&slots[cpu].lock);
 }
 
@@ -126,12 +126,24 @@ int sl_cpu_run(unsigned cpu, int (*fn)(unsigned cpu, void *arg), void *arg)
 	return w.result;
 }
 
+bool sl_cpu_is_owned(unsigned cpu)
+{
+	return __atomic_load_n(&slots[cpu].owned, __ATOMIC_RELAXED);
+}
+
+unsigned sl_cpu_undisturbed(unsigned cpu)
+{
+	if (sl_cpu_is_owned(cpu))
+		return cpu;
+	for (unsigned i = 0; i < sl_cpu_count(); i++)
+		if (sl_cpu_is_owned(i))
+			return i;
+	return cpu;
+}
+
 int sl_cpu_run_undisturbed(int (*fn)(unsigned cpu, void *arg), void *arg)
 {
-	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
-		if (__atomic_load_n(&slots[cpu].owned, __ATOMIC_RELAXED))
-			return sl_cpu_run(cpu, fn, arg);
-	return sl_cpu_run(sl_cpu_pick(), fn, arg);
+	return sl_cpu_run(sl_cpu_undisturbed(sl_cpu_pick()), fn, arg);
 }
 
 unsigned sl_cpu_pick(void)
@@ -143,7 +155,7 @@ unsigned sl_cpu_pick(void)
 	for (unsigned i = 0; i < n; i++) {
 		unsigned cpu = (first + i) % n;
 
-		if (!__atomic_load_n(&slots[cpu].owned, __ATOMIC_RELAXED))
+		if (!sl_cpu_is_owned(cpu))
 			return cpu;
 	}
 	return first;

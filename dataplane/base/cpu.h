@@ -30,5 +30,11 @@ SL_CONTROL int sl_cpu_run(unsigned cpu, int (*fn)(unsigned cpu, void *arg), void
  */
 SL_CONTROL int sl_cpu_run_undisturbed(int (*fn)(unsigned cpu, void *arg), void *arg);
 
+/* What sl_cpu_run_undisturbed runs on in place of `cpu`: `cpu` itself where that will do. */
+SL_CONTROL unsigned sl_cpu_undisturbed(unsigned cpu);
+
+/* Whether a worker owns `cpu`; does not change while fn of sl_cpu_run runs there. */
+SL_ANY bool sl_cpu_is_owned(unsigned cpu);
+
 /* A CPU that no worker owns, the caller's own if possible; any CPU when workers own them all. */
 SL_CONTROL unsigned sl_cpu_pick(void);

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "cpu.h"
 #include "packet.h"
 #include "row.h"
 
@@ -43,7 +44,8 @@ static bool link_size(const struct sl_ctx *ctx, uint32_t ifindex, struct sl_link
 		ifindex = ctx->is_skb ? ctx->ifindex : ctx->ingress_ifindex;
 	if (sl_port_link_size && sl_port_link_size(ifindex, ret_size))
 		return true;
-	return !ctx->run->worker && kernel_link_size(ifindex, ret_size);
+	/* Some test runs are done by workers, which make no system call. */
+	return !sl_cpu_is_owned(ctx->cpu) && kernel_link_size(ifindex, ret_size);
 }
 
 /* R3 points to the length behind the link-layer header to check, 0 for the packet's own. */

@@ -93,14 +93,19 @@ void sluice_ringbuf_before_wait(void)
 	pthread_mutex_unlock(&lock);
 }
 
+static void before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
 static void after_fork(void)
 {
-	pthread_mutex_init(&lock, NULL);
+	pthread_mutex_unlock(&lock);
 }
 
 static void start(void)
 {
-	pthread_atfork(NULL, NULL, after_fork);
+	pthread_atfork(before_fork, after_fork, after_fork);
 	sl_background_add_poll(poll_bells, NULL);
 }
 

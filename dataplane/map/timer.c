@@ -19,9 +19,11 @@
  * at the list, keeps what is armed in a heap, and when one is due has its CPU run the callback:
  * the worker between two bursts, or, where no worker owns the CPU, the thread itself.
  *
- * A struct sl_timer is written by programs and by those who remove elements, under `seq`: odd
- * while somebody writes. The thread never takes it but to run the callback, as a program would;
- * otherwise it reads again until nobody wrote meanwhile.
+ * A struct sl_timer is written by programs and by the thread, under `seq`: odd while somebody writes.
+ * Programs that find it odd for long, because a thread was preempted in the middle, are told that the
+ * timer is busy. The thread takes it to run the callback and to disarm; otherwise it reads again
+ * until nobody wrote meanwhile. Who removes an element waits for nobody: they cut the element off its
+ * struct sl_timer, which can do nothing from then on, and the thread disarms it later.
  *
  * The reference to the program is taken by whoever sets the callback. It cannot be dropped there,
  * since that may free the program: `gone` collects what the thread is to drop.
@@ -32,11 +34,14 @@
 /* Callbacks in one go, between two bursts. */
 #define BATCH 64
 #define GONE_COUNT 0xffffull
+/* How often a program looks whether nobody writes any more: a writer takes a dozen instructions. */
+#define WRITE_TRIES (1 << 12)
 
 struct sl_timer {
-	/* Programs, and who removes elements. */
+	/* Programs and the thread, under seq. */
 	uint32_t seq;
 	bool armed;
+	bool takes_locks; /* the program */
 	uint8_t clock; /* clockid_t */
 	uint32_t cpu;
 	uint64_t expires_ns; /* CLOCK_MONOTONIC */
@@ -44,6 +49,7 @@ struct sl_timer {
 	struct sl_prog *prog;
 	struct sl_map *map; /* NULL until the timer is used first */
 	void *value;
+	const void *word; /* the struct bpf_timer in `value` */
 	uint64_t
 		gone; /* address of a program << 16 | references to drop; exchanged by the thread */
 
@@ -86,19 +92,28 @@ static uint64_t now_ns(clockid_t clock)
 
 /* ---- what programs do ---- */
 
-static void begin_write(struct sl_timer *t)
+static bool try_write(struct sl_timer *t)
 {
 	uint32_t seq;
 
-	for (;;) {
+	for (unsigned i = 0; i < WRITE_TRIES; i++) {
 		seq = __atomic_load_n(&t->seq, __ATOMIC_RELAXED);
 		if (!(seq & 1) && __atomic_compare_exchange_n(&t->seq, &seq, seq + 1, false,
-					  __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
-			break;
+					  __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+			/* What follows is not seen before the odd number is. */
+			__atomic_thread_fence(__ATOMIC_RELEASE);
+			return true;
+		}
 		rte_pause();
 	}
-	/* What follows is not seen before the odd number is. */
-	__atomic_thread_fence(__ATOMIC_RELEASE);
+	return false;
+}
+
+/* The thread. */
+static void begin_write(struct sl_timer *t)
+{
+	while (!try_write(t))
+		sched_yield();
 }
 
 static void end_write(struct sl_timer *t)
@@ -162,7 +177,8 @@ long sl_timer_init(struct sl_map *map, void *timer, uint64_t flags)
 	if (flags != CLOCK_MONOTONIC && flags != CLOCK_REALTIME && flags != CLOCK_BOOTTIME)
 		return -EINVAL;
 	t = &timers->timers[map->ops->element(map, value, &key)];
-	begin_write(t);
+	if (!try_write(t))
+		return -EBUSY;
 	if (!__atomic_compare_exchange_n((uint64_t *)timer, &nothing, (uint64_t)t, false,
 		    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
 		end_write(t);
@@ -177,6 +193,7 @@ long sl_timer_init(struct sl_map *map, void *timer, uint64_t flags)
 	__atomic_store_n(&timers->used, true, __ATOMIC_RELAXED);
 	disarm(t);
 	t->value = value;
+	set(&t->word, timer);
 	/* Whoever sees the map sees the value: sl_timers_stop. */
 	__atomic_store_n(&t->map, map, __ATOMIC_RELEASE);
 	t->clock = (uint8_t)flags;
@@ -191,7 +208,8 @@ long sl_timer_set_callback(void *timer, sl_callback_fn callback, struct sl_prog 
 
 	if (!t)
 		return -EINVAL;
-	begin_write(t);
+	if (!try_write(t))
+		return -EBUSY;
 	if (timer_of(timer) != t)
 		err = -EINVAL;
 	else if (!has_users(t->map))
@@ -204,10 +222,12 @@ long sl_timer_set_callback(void *timer, sl_callback_fn callback, struct sl_prog 
 		else
 			t->prog = prog;
 	}
-	if (!err)
+	if (!err) {
+		set(&t->takes_locks, prog->takes_locks);
 		t->callback = callback;
-	else if (!t->prog)
+	} else if (!t->prog) {
 		disarm(t);
+	}
 	end_write(t);
 	list_change(t);
 	return err;
@@ -229,7 +249,8 @@ long sl_timer_start(void *timer, unsigned cpu, uint64_t ns, uint64_t flags)
 		offset = now_ns(t->clock) - now;
 	else
 		ns = ns > INT64_MAX - now ? INT64_MAX : ns + now;
-	begin_write(t);
+	if (!try_write(t))
+		return -EBUSY;
 	ok = timer_of(timer) == t && t->callback;
 	if (ok) {
 		set(&t->expires_ns, ns > offset ? ns - offset : 0);
@@ -252,7 +273,8 @@ long sl_timer_cancel(void *timer, const struct sl_timer *running)
 		return -EINVAL;
 	if (t == running)
 		return -EDEADLK;
-	begin_write(t);
+	if (!try_write(t))
+		return -EBUSY;
 	was_armed = t->armed;
 	disarm(t);
 	end_write(t);
@@ -270,13 +292,9 @@ void sl_timer_drop(const struct sl_map_desc *desc, void *value)
 		return;
 	word = (uint64_t *)((uint8_t *)value +
 			    sl_btf_record_find(record, SL_SPECIAL_TIMER)->offset);
-	t = (struct sl_timer *)__atomic_exchange_n(word, 0, __ATOMIC_ACQ_REL);
-	if (!t)
-		return;
-	begin_write(t);
-	disarm(t);
-	end_write(t);
-	list_change(t);
+	t = (struct sl_timer *)__atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
+	if (t)
+		list_change(t);
 }
 
 /* ---- the thread's heap ---- */
@@ -331,7 +349,7 @@ static void put_in(struct sl_timer *t, uint64_t due_ns)
 }
 
 struct view {
-	bool armed;
+	bool armed, takes_locks;
 	uint32_t cpu;
 	uint64_t expires_ns;
 };
@@ -344,6 +362,7 @@ static struct view look_at(const struct sl_timer *t)
 	for (;;) {
 		seq = __atomic_load_n(&t->seq, __ATOMIC_ACQUIRE);
 		view.armed = __atomic_load_n(&t->armed, __ATOMIC_RELAXED);
+		view.takes_locks = __atomic_load_n(&t->takes_locks, __ATOMIC_RELAXED);
 		view.cpu = __atomic_load_n(&t->cpu, __ATOMIC_RELAXED);
 		view.expires_ns = __atomic_load_n(&t->expires_ns, __ATOMIC_RELAXED);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
@@ -362,6 +381,25 @@ static void drop_gone(struct sl_timer *t)
 		sl_object_unref(&prog->obj);
 }
 
+/* Whether the element has been cut off since. */
+static bool is_dropped(const struct sl_timer *t)
+{
+	const void *word = __atomic_load_n(&t->word, __ATOMIC_RELAXED);
+
+	return word && timer_of(word) != t;
+}
+
+static void settle_drop(struct sl_timer *t)
+{
+	if (!is_dropped(t))
+		return;
+	begin_write(t);
+	/* Who uses the element again has disarmed what was left. */
+	if (is_dropped(t))
+		disarm(t);
+	end_write(t);
+}
+
 static void take_changes(void)
 {
 	struct sl_timer *t = __atomic_exchange_n(&engine.changed, NULL, __ATOMIC_ACQUIRE);
@@ -371,7 +409,8 @@ static void take_changes(void)
 		struct view view;
 
 		/* From here on it may be listed again: what is read below is newer. */
-		__atomic_store_n(&t->listed, false, __ATOMIC_SEQ_CST);
+		(void)__atomic_exchange_n(&t->listed, false, __ATOMIC_SEQ_CST);
+		settle_drop(t);
 		view = look_at(t);
 		drop_gone(t);
 		if (view.armed)
@@ -398,7 +437,7 @@ static void call_back(struct sl_timer *t, struct sl_ctx *ctx)
 	void *value;
 
 	begin_write(t);
-	if (t->armed && t->expires_ns <= t->due_ns) {
+	if (t->armed && t->expires_ns <= t->due_ns && !is_dropped(t)) {
 		set(&t->armed, false);
 		callback = t->callback;
 		map = t->map;
@@ -424,14 +463,22 @@ static int run_batch(unsigned cpu, void *arg)
 	return 0;
 }
 
+/* The CPU that armed the timer; this thread could be preempted with a lock that a worker waits for. */
+static unsigned cpu_for(const struct sl_timer *t)
+{
+	struct view view = look_at(t);
+
+	return view.takes_locks ? sl_cpu_undisturbed(view.cpu) : view.cpu;
+}
+
 static void fire_due(uint64_t now)
 {
 	while (engine.count && engine.heap[1]->due_ns <= now) {
-		unsigned cpu = look_at(engine.heap[1]).cpu;
+		unsigned cpu = cpu_for(engine.heap[1]);
 		struct batch batch = { .count = 0 };
 
 		while (engine.count && engine.heap[1]->due_ns <= now && batch.count < BATCH &&
-			look_at(engine.heap[1]).cpu == cpu) {
+			cpu_for(engine.heap[1]) == cpu) {
 			batch.timers[batch.count++] = engine.heap[1];
 			take_out(engine.heap[1]);
 		}
@@ -551,13 +598,8 @@ void sl_timers_stop(struct sl_map *map)
 	for (uint32_t i = 0; i < timers->count; i++) {
 		struct sl_timer *t = &timers->timers[i];
 
-		if (!__atomic_load_n(&t->map, __ATOMIC_ACQUIRE))
-			continue;
-		sl_timer_drop(&map->desc, t->value);
-		begin_write(t);
-		disarm(t);
-		end_write(t);
-		list_change(t);
+		if (__atomic_load_n(&t->map, __ATOMIC_ACQUIRE))
+			sl_timer_drop(&map->desc, t->value);
 	}
 }
 

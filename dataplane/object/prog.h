@@ -42,6 +42,7 @@ struct sl_prog {
 	struct sl_map **used_maps; /* a reference each */
 	uint32_t used_map_count;
 	struct sl_facts *facts; /* verifier/facts.h */
+	bool takes_locks; /* perhaps, or what it jumps to: see map/spin_lock.h */
 	uint32_t verified_insns, peak_states;
 	uint64_t peak_state_bytes; /* of the verifier's states */
 	uint64_t verify_ns; /* how long that took; written by the loader */

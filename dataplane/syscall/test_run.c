@@ -176,8 +176,12 @@ static int run_on_cpu(unsigned cpu, void *arg)
 	struct sl_run run = { .cpu = cpu, .random = clock_ns(CLOCK_MONOTONIC) | 1 };
 	struct sl_prog_stats *stats = &r->prog->stats[cpu];
 	uint32_t left = r->repeat;
-	/* The kernel stops its clock as well while somebody else has the CPU. */
-	uint64_t start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	/*
+	 * The kernel stops its clock as well while somebody else has the CPU. A worker has its CPU for
+	 * itself, and makes no system call.
+	 */
+	clockid_t clock = sl_cpu_is_owned(cpu) ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
+	uint64_t start = clock_ns(clock);
 
 	r->ctx->run = &run;
 	r->ctx->cpu = cpu;
@@ -190,7 +194,7 @@ static int run_on_cpu(unsigned cpu, void *arg)
 		if (left > 0)
 			sl_rcu_quiescent();
 	}
-	r->time_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
+	r->time_ns = clock_ns(clock) - start;
 	if (sl_stats_enabled()) {
 		__atomic_store_n(&stats->run_count, stats->run_count + r->repeat, __ATOMIC_RELAXED);
 		__atomic_store_n(
@@ -222,12 +226,14 @@ int sl_test_run(const struct sl_call *call, struct sl_prog *prog, struct sl_ctx 
 	struct sl_test_result *ret_result)
 {
 	struct run r = { .prog = prog, .ctx = ctx, .repeat = sl_max(call->attr->test.repeat, 1u) };
+	unsigned cpu = sl_cpu_pick();
 	int err;
 
-	if (prog->facts->takes_locks)
+	/* No worker runs more than a few at a time. */
+	if (prog->takes_locks || sl_cpu_is_owned(cpu))
 		err = run_undisturbed(&r);
 	else
-		err = sl_cpu_run(sl_cpu_pick(), run_on_cpu, &r);
+		err = sl_cpu_run(cpu, run_on_cpu, &r);
 	sl_perf_ring_bells();
 	if (err)
 		return err;

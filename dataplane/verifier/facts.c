@@ -190,6 +190,7 @@ int sl_facts_note_call(
 void sl_facts_finish(struct sl_env *env)
 {
 	struct sl_facts *facts = env->facts;
+	struct sl_prog *prog = env->prog;
 
 	for (uint32_t i = 0; i < facts->func_count; i++) {
 		const struct sl_cfg_func *func = &env->cfg->funcs[i];
@@ -197,7 +198,7 @@ void sl_facts_finish(struct sl_env *env)
 		facts->funcs[i].stack_bytes = env->stack_bytes[i];
 		facts->funcs[i].stack_uninit_read = env->uninit_read[i];
 		facts->funcs[i].has_tail_call = func->has_tail_call;
-		facts->takes_locks |= func->has_tail_call;
+		prog->takes_locks |= func->has_tail_call;
 		facts->funcs[i].has_ld_abs = func->has_ld_abs;
 		facts->funcs[i].is_callback = func->is_callback;
 	}
@@ -212,14 +213,14 @@ void sl_facts_finish(struct sl_env *env)
 				       helper->id == BPF_FUNC_redirect_neigh ||
 				       helper->id == BPF_FUNC_redirect_peer;
 	}
-	for (uint32_t i = 0; i < env->prog->used_map_count; i++) {
-		const struct sl_map *map = env->prog->used_maps[i];
+	for (uint32_t i = 0; i < prog->used_map_count; i++) {
+		const struct sl_map *map = prog->used_maps[i];
 
 		if (map->inner)
 			map = map->inner;
-		facts->takes_locks |=
+		prog->takes_locks |=
 			map->ops->push || sl_btf_record_has(map->desc.record, SL_SPECIAL_SPIN_LOCK);
 	}
-	env->prog->facts = facts;
+	prog->facts = facts;
 	env->facts = NULL;
 }

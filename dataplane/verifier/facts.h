@@ -81,5 +81,4 @@ struct sl_facts {
 	bool changes_packet; /* some reachable helper moves data, data_end or data_meta */
 	bool may_redirect;
 	bool writes_ctx;
-	bool takes_locks; /* perhaps, or what it jumps to: see map/spin_lock.h */
 };
