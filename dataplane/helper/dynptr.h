@@ -12,6 +12,7 @@ enum sl_dynptr_type {
 	SL_DYNPTR_RINGBUF, /* a record that is reserved: a reference */
 	SL_DYNPTR_SKB,
 	SL_DYNPTR_XDP,
+	SL_DYNPTR_ANY, /* verifier: an argument, of which only the caller knows more */
 };
 
 /* At run time: the 16 bytes of struct bpf_dynptr, as the kernel uses them. */

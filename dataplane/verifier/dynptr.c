@@ -20,6 +20,7 @@ static const char *const type_names[] = {
 	[SL_DYNPTR_RINGBUF] = "ringbuf",
 	[SL_DYNPTR_SKB] = "skb",
 	[SL_DYNPTR_XDP] = "xdp",
+	[SL_DYNPTR_ANY] = "local",
 };
 
 const char *sl_dynptr_type_name(enum sl_dynptr_type type)
@@ -177,6 +178,11 @@ int sl_dynptr_check_arg(
 	const struct sl_reg *dynptr;
 	int err;
 
+	if (sl_env_reg(env, regno)->type == SL_REG_DYNPTR) {
+		err = sl_check_plain_pointer(env, sl_env_reg(env, regno), regno);
+		if (err)
+			return err;
+	}
 	if (arg == SL_ARG_DYNPTR_UNINIT)
 		return sl_dynptr_make(env, regno, wanted, 0);
 	if (arg == SL_ARG_DYNPTR_RELEASE) {

@@ -38,6 +38,20 @@ static int check_memory(struct sl_env *env, unsigned regno, const struct sl_sig_
 	return -EINVAL;
 }
 
+static int check_dynptr(struct sl_env *env, unsigned regno)
+{
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+	struct sl_call_meta meta = { 0 };
+	struct sl_helper none = { 0 };
+
+	meta.helper = &none;
+	if (reg->type == SL_REG_STACK || reg->type == SL_REG_DYNPTR)
+		return sl_dynptr_check_arg(env, regno, SL_ARG_DYNPTR, &meta);
+	sl_say(env, "arg#%u expected pointer to stack or const struct bpf_dynptr\n",
+		regno - BPF_REG_1);
+	return -EINVAL;
+}
+
 static int check_arg(struct sl_env *env, unsigned regno, const struct sl_sig_arg *arg)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
@@ -52,6 +66,8 @@ static int check_arg(struct sl_env *env, unsigned regno, const struct sl_sig_arg
 	err = sl_check_argument_offset(env, regno);
 	if (err)
 		return err;
+	if (arg->kind == SL_SIG_DYNPTR)
+		return check_dynptr(env, regno);
 	if (arg->kind == SL_SIG_MEM)
 		return check_memory(env, regno, arg);
 	if (reg->type == SL_REG_CTX && !sl_reg_maybe_null(reg))
@@ -145,6 +161,11 @@ static void set_argument(struct sl_env *env, struct sl_reg *reg, const struct sl
 	switch (arg->kind) {
 	case SL_SIG_CTX:
 		sl_reg_set_pointer(reg, SL_REG_CTX);
+		break;
+	case SL_SIG_DYNPTR:
+		sl_reg_set_pointer(reg, SL_REG_DYNPTR);
+		reg->dynptr = SL_DYNPTR_ANY;
+		reg->id = reg->dynptr_id = ++env->next_id;
 		break;
 	case SL_SIG_MEM:
 		sl_reg_set_pointer(reg, SL_REG_MEM);

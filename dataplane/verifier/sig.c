@@ -233,6 +233,14 @@ static int read_memory(struct reader *r, const struct btf_type *pointer)
 	return 0;
 }
 
+static bool is_dynptr(const struct reader *r, const struct btf_type *pointer)
+{
+	const struct btf_type *type = skip_modifiers(r->btf, pointer->type);
+
+	return (btf_is_struct(type) || (btf_is_fwd(type) && !btf_kflag(type))) &&
+	       strcmp(name_of(r->btf, type), "bpf_dynptr") == 0;
+}
+
 static int read_pointer(struct reader *r, const struct btf_type *pointer)
 {
 	if ((r->tags & TAG_CTX) || is_ctx(r, pointer)) {
@@ -240,6 +248,10 @@ static int read_pointer(struct reader *r, const struct btf_type *pointer)
 			return refuse_tags(r);
 		r->arg->kind = SL_SIG_CTX;
 		return r->tags & TAG_CTX ? check_ctx_tag(r, pointer) : 0;
+	}
+	if (is_dynptr(r, pointer)) {
+		r->arg->kind = SL_SIG_DYNPTR;
+		return r->tags ? refuse_tags(r) : 0;
 	}
 	if (r->tags & TAG_TRUSTED)
 		return r->tags & (TAG_NONNULL | TAG_UNTRUSTED) ? refuse_tags(r)

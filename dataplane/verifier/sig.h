@@ -15,6 +15,7 @@ struct sl_env;
 enum sl_sig_kind {
 	SL_SIG_SCALAR,
 	SL_SIG_CTX,
+	SL_SIG_DYNPTR, /* one that is initialised, and not to be released or made anew */
 	SL_SIG_MEM, /* size_bytes of memory that may be read and written */
 };
 

@@ -37,6 +37,11 @@
 #define HELPER(id) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, id)
 #define LD_PROGS(dst) \
 	INSN(BPF_LD | BPF_IMM | BPF_DW, dst, BPF_PSEUDO_MAP_FD, 0, 0), INSN(0, 0, 0, 0, 0)
+/* The packet's dynptr at fp-16, its address in R1. */
+#define FROM_XDP                                                                        \
+	MOV(2, 0), MOV_X(3, 10), ADD(3, -16),                                           \
+		INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, 0), MOV_X(1, 10), \
+		ADD(1, -16)
 #define EXIT INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 #define RETURN(n) MOV(0, n), EXIT
 #define XDP_DATA LDX(BPF_W, 2, 1, 0), LDX(BPF_W, 3, 1, 4)
@@ -64,6 +69,7 @@ enum type {
 	FUNC_PTR,
 	FLOAT_PTR,
 	EMPTY_PTR, /* struct without members */
+	DYNPTR_PTR,
 	PAIR, /* by value */
 	TYPES
 };
@@ -290,6 +296,29 @@ static const struct row rows[] = {
 			MOV_X(1, 2), MOV(2, 0), HELPER(BPF_FUNC_skb_pull_data), JEQ(6, 0, 1),
 			LDX(BPF_W, 0, 6, 0), RETURN(0) },
 		.ours = true },
+	/* Dynptrs. */
+	{ "dynptr read", NULL, XDP, { { DYNPTR_PTR } }, { { 8, GLOBAL } },
+		{ FROM_XDP, CALL(1), EXIT, MOV_X(3, 1), MOV_X(1, 10), ADD(1, -8), MOV(2, 8),
+			MOV(4, 1), MOV(5, 0), HELPER(BPF_FUNC_dynptr_read), LDX(BPF_W, 0, 10, -8),
+			EXIT } },
+	{ "no dynptr yet", "Expected an initialized dynptr as arg #0", XDP, { { DYNPTR_PTR } },
+		{ { 4, GLOBAL } }, { MOV_X(1, 10), ADD(1, -16), CALL(1), EXIT, RETURN(0) } },
+	{ "second half of a dynptr", "cannot pass in dynptr at an offset=-8", XDP,
+		{ { DYNPTR_PTR } }, { { 9, GLOBAL } },
+		{ FROM_XDP, ADD(1, 8), CALL(1), EXIT, RETURN(0) } },
+	{ "context for a dynptr", "arg#0 expected pointer to stack or const struct bpf_dynptr", XDP,
+		{ { DYNPTR_PTR } }, { { 2, GLOBAL } }, { CALL(1), EXIT, RETURN(0) } },
+	{ "nothing for a dynptr", "arg#0 expected pointer to stack or const struct bpf_dynptr", XDP,
+		{ { DYNPTR_PTR } }, { { 3, GLOBAL } }, { MOV(1, 0), CALL(1), EXIT, RETURN(0) } },
+	{ "a look into a dynptr", "R1 invalid mem access 'dynptr_ptr'", XDP, { { DYNPTR_PTR } },
+		{ { 8, GLOBAL } }, { FROM_XDP, CALL(1), EXIT, LDX(BPF_DW, 0, 1, 0), EXIT } },
+	{ "dynptr of the caller's released", "cannot release unowned const bpf_dynptr", XDP,
+		{ { DYNPTR_PTR } }, { { 8, GLOBAL } },
+		{ FROM_XDP, CALL(1), EXIT, MOV(2, 0), HELPER(BPF_FUNC_ringbuf_submit_dynptr),
+			RETURN(0) } },
+	{ "dynptr that is tagged", "arg#0 has invalid combination of tags", XDP,
+		{ { DYNPTR_PTR, "arg:nonnull" } }, { { 8, GLOBAL } },
+		{ FROM_XDP, CALL(1), EXIT, RETURN(0) } },
 	/* The function that exceptions would go to. */
 	{ "exceptions go nowhere", "exception callback 'fourth' could not be found in BTF", XDP,
 		{ { INT } }, { { 3, GLOBAL } }, { MOV(1, 0), CALL(1), EXIT, RETURN(0) },
@@ -349,6 +378,8 @@ static void add_types(struct btf *btf, int ids[TYPES])
 	ids[PTR_PTR] = btf__add_ptr(btf, ids[FWD_PTR]);
 	ids[FUNC_PTR] = btf__add_ptr(btf, btf__add_func_proto(btf, ids[INT]));
 	ids[FLOAT_PTR] = btf__add_ptr(btf, btf__add_float(btf, "double", 8));
+	ids[DYNPTR_PTR] = btf__add_ptr(
+		btf, btf__add_const(btf, btf__add_fwd(btf, "bpf_dynptr", BTF_FWD_STRUCT)));
 	ids[EMPTY_PTR] = btf__add_ptr(btf, btf__add_struct(btf, "empty", 0));
 }
 
@@ -400,6 +431,17 @@ static int load_types(
 	return (int)fd;
 }
 
+static int32_t number_of_from_xdp(void)
+{
+	static int number;
+	struct btf *btf = number ? NULL : btf__parse("/sys/kernel/btf/vmlinux", NULL);
+
+	if (btf)
+		number = btf__find_by_name_kind(btf, "bpf_dynptr_from_xdp", BTF_KIND_FUNC);
+	btf__free(btf);
+	return number;
+}
+
 static long load(enum side side, const struct row *row, char *text, uint32_t size)
 {
 	struct bpf_func_info infos[3];
@@ -417,6 +459,9 @@ static long load(enum side side, const struct row *row, char *text, uint32_t siz
 		if (insns[i].src_reg == BPF_PSEUDO_MAP_FD &&
 			insns[i].code == (BPF_LD | BPF_IMM | BPF_DW))
 			insns[i].imm = progs;
+		if (insns[i].code == (BPF_JMP | BPF_CALL) &&
+			insns[i].src_reg == BPF_PSEUDO_KFUNC_CALL)
+			insns[i].imm = number_of_from_xdp();
 	}
 	memset(&attr, 0, sizeof(attr));
 	attr.prog_type = row->prog_type;
