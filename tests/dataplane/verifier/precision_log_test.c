@@ -1,4 +1,4 @@
-#include "rows.h"
+#include "load_flags.h"
 
 /*
  * Why a value had to be precise, as the log tells it: the same lines as the kernel's, and with a
@@ -46,45 +46,6 @@ static const struct {
 		{ MOV_K(R6, 0), STX(BPF_W, R10, R6, -4), LDX(BPF_W, R7, R10, -4), USE_AS_OFFSET(R7),
 			RETURN(0) } },
 };
-
-struct load {
-	const struct bpf_insn *insns;
-	uint32_t count, flags;
-};
-
-static int load_ours(const struct load *load, char *text)
-{
-	struct sl_log_buf log = { .buf = text, .size = BOTH_LOG_BYTES, .level = 2 };
-	struct sl_prog *prog;
-	int err = sl_prog_new(load->insns, load->count, &prog);
-
-	if (err)
-		return err;
-	prog->type = XDP;
-	prog->flags = load->flags;
-	err = sl_verify(prog, &log);
-	sl_object_unref(&prog->obj);
-	return err;
-}
-
-static int load_kernel(const struct load *load, char *text)
-{
-	union bpf_attr attr = { .prog_type = XDP };
-	long fd;
-
-	attr.insns = (uint64_t)load->insns;
-	attr.insn_cnt = load->count;
-	attr.prog_flags = load->flags;
-	attr.license = (uint64_t) "";
-	attr.log_level = 2;
-	attr.log_buf = (uint64_t)text;
-	attr.log_size = BOTH_LOG_BYTES;
-	fd = oracle_bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
-	if (fd < 0)
-		return -errno;
-	close((int)fd);
-	return 0;
-}
 
 static bool is_of_walk(const char *line)
 {
