@@ -61,8 +61,8 @@ static int loop_again(struct sl_env *env)
 	return 0;
 }
 
-static void set_element(struct sl_env *env, struct sl_reg *reg, enum sl_reg_type type,
-	const struct sl_reg *map)
+static void set_element(
+	struct sl_env *env, struct sl_reg *reg, enum sl_reg_type type, const struct sl_reg *map)
 {
 	sl_reg_set_pointer(reg, type);
 	reg->map = map->map;

@@ -174,8 +174,8 @@ int sl_verify(struct sl_prog *prog, struct sl_log_buf *log)
 	env->type = sl_prog_type_of(prog->type);
 	env->log_level = log ? log->level & 3 : 0;
 	sl_memory_begin(SL_STATE_MEMORY_MAX);
-	env->strict_alignment = (prog->flags & BPF_F_STRICT_ALIGNMENT) &&
-				!(prog->flags & BPF_F_ANY_ALIGNMENT);
+	env->strict_alignment =
+		(prog->flags & BPF_F_STRICT_ALIGNMENT) && !(prog->flags & BPF_F_ANY_ALIGNMENT);
 	env->keep_all = prog->flags & BPF_F_TEST_STATE_FREQ;
 	err = sl_vlog_init(&env->log, log ? log : &none);
 	if (err) {

@@ -567,9 +567,8 @@ static int load(const struct side *side, const struct row *row, bool with_log)
 	attr.insn_cnt = count;
 	attr.license = (uint64_t)"GPL";
 	for (unsigned i = 0; i < funcs; i++)
-		info[i] = (struct bpf_func_info){
-			.insn_off = starts[i], .type_id = row->globals >> i & 1 ? 9 : 3
-		};
+		info[i] = (struct bpf_func_info){ .insn_off = starts[i],
+			.type_id = row->globals >> i & 1 ? 9 : 3 };
 	if (!row->no_btf) {
 		attr.prog_btf_fd = (uint32_t)side->btf[row->global];
 		attr.func_info_rec_size = sizeof(info[0]);

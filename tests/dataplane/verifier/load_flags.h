@@ -32,7 +32,7 @@ static inline int load_kernel(const struct load *load, char *text)
 	attr.insns = (uint64_t)load->insns;
 	attr.insn_cnt = load->count;
 	attr.prog_flags = load->flags;
-	attr.license = (uint64_t) "";
+	attr.license = (uint64_t)"";
 	attr.log_level = 2;
 	attr.log_buf = (uint64_t)text;
 	attr.log_size = BOTH_LOG_BYTES;
