@@ -3,8 +3,8 @@
 #include <sluice/dataplane.h>
 #include <stdint.h>
 
-struct bpf_object;
 struct bpf_program;
+struct sl_loader;
 
 /*
  * What `sluice forward` attaches: read from its command line, loaded through libbpf once per object
@@ -40,8 +40,7 @@ struct sl_forward_spec {
 	struct sl_forward_filter tc[SL_FORWARD_MAX];
 	struct {
 		const char *path;
-		struct bpf_object *obj;
-		char *log; /* the verifier's */
+		struct sl_loader *loader;
 	} objects[SL_FORWARD_MAX];
 	unsigned xdp_count, tc_count, object_count;
 };

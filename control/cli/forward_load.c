@@ -1,26 +1,17 @@
 #include "forward.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <bpf/libbpf.h>
 
+#include "loader.h"
 #include "verb.h"
-
-enum { LOG_BYTES = 1 << 20 };
-
-static int silence(enum libbpf_print_level level, const char *format, va_list args)
-{
-	if (!getenv("SLUICE_LOG") || level == LIBBPF_DEBUG)
-		return 0;
-	return vfprintf(stderr, format, args);
-}
 
 static int open_object(struct sl_forward_spec *spec, const char *path, unsigned *ret_index)
 {
-	struct bpf_object *obj;
+	char why[SL_LOADER_WHY_MAX];
 	unsigned i;
 
 	for (i = 0; i < spec->object_count; i++) {
@@ -31,22 +22,9 @@ static int open_object(struct sl_forward_spec *spec, const char *path, unsigned 
 	}
 	if (i == SL_FORWARD_MAX)
 		return sl_cli_fail("forward: too many object files");
-	spec->objects[i].log = malloc(LOG_BYTES);
-	if (!spec->objects[i].log)
-		return sl_cli_fail("forward: %s", strerror(ENOMEM));
-	spec->objects[i].log[0] = '\0';
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .kernel_log_buf = spec->objects[i].log,
-		.kernel_log_size = LOG_BYTES, .kernel_log_level = 1);
-	obj = bpf_object__open_file(path, &opts);
-	if (!obj) {
-		int err = errno;
-
-		free(spec->objects[i].log);
-		return sl_cli_fail("forward: cannot open %s: %s", path,
-			err == ENOENT || err == EACCES ? strerror(err) : "not a BPF object");
-	}
+	if (sl_loader_open(path, NULL, &spec->objects[i].loader, why) != 0)
+		return sl_cli_fail("forward: cannot open %s: %s", path, why);
 	spec->objects[i].path = path;
-	spec->objects[i].obj = obj;
 	spec->object_count = i + 1;
 	*ret_index = i;
 	return 0;
@@ -75,10 +53,12 @@ static int open_prog(
 	struct sl_forward_spec *spec, struct sl_forward_prog *prog, enum bpf_prog_type type)
 {
 	int status = open_object(spec, prog->path, &prog->object);
+	struct sl_loader *loader;
 
 	if (status)
 		return status;
-	prog->prog = find_program(spec->objects[prog->object].obj, prog->name, type);
+	loader = spec->objects[prog->object].loader;
+	prog->prog = find_program(sl_loader_object(loader), prog->name, type);
 	if (!prog->prog)
 		return sl_cli_fail("forward: %s has no program %s", prog->path,
 			prog->name ? prog->name : "for this hook");
@@ -88,45 +68,24 @@ static int open_prog(
 	if (bpf_program__type(prog->prog) != type)
 		return sl_cli_fail("forward: program %s of %s is of another type",
 			bpf_program__name(prog->prog), prog->path);
+	sl_loader_type_tail_calls(loader, type);
 	return 0;
-}
-
-/* The line in which the verifier says why; it ends with a summary that does not. */
-static const char *last_reason(char *log)
-{
-	char *reason = NULL, *save = NULL;
-
-	for (char *line = strtok_r(log, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		if (strncmp(line, "processed ", 10) != 0 && strncmp(line, "verification ", 13) != 0)
-			reason = line;
-	}
-	return reason;
 }
 
 static int load_object(struct sl_forward_spec *spec, unsigned i)
 {
-	struct bpf_program *p;
-	const char *reason;
-	int err;
+	char why[SL_LOADER_WHY_MAX];
+	int err = sl_loader_load(spec->objects[i].loader, why);
 
-	bpf_object__for_each_program(p, spec->objects[i].obj)
-	{
-		if (bpf_program__type(p) == BPF_PROG_TYPE_UNSPEC)
-			bpf_program__set_autoload(p, false);
-	}
-	err = bpf_object__load(spec->objects[i].obj);
-	if (!err)
-		return 0;
-	reason = last_reason(spec->objects[i].log);
-	return sl_cli_fail("forward: cannot load %s: %s%s%s", spec->objects[i].path, strerror(-err),
-		reason ? ": " : "", reason ? reason : "");
+	return err ? sl_cli_fail("forward: cannot load %s: %s%s%s", spec->objects[i].path,
+			     strerror(-err), why[0] ? ": " : "", why)
+		   : 0;
 }
 
 int sl_forward_load(struct sl_forward_spec *spec)
 {
 	int status = 0;
 
-	libbpf_set_print(silence);
 	for (unsigned i = 0; !status && i < spec->xdp_count; i++)
 		status = open_prog(spec, &spec->xdp[i].prog, BPF_PROG_TYPE_XDP);
 	for (unsigned i = 0; !status && i < spec->tc_count; i++) {
@@ -145,10 +104,8 @@ int sl_forward_load(struct sl_forward_spec *spec)
 
 void sl_forward_unload(struct sl_forward_spec *spec)
 {
-	for (unsigned i = 0; i < spec->object_count; i++) {
-		bpf_object__close(spec->objects[i].obj);
-		free(spec->objects[i].log);
-	}
+	for (unsigned i = 0; i < spec->object_count; i++)
+		sl_loader_free(spec->objects[i].loader);
 	spec->object_count = 0;
 }
 

@@ -69,6 +69,13 @@ runs "pass to" --port "net_pcap0,rx_pcap=$work/in.pcap" --port net_null0 --pass-
 runs police --port "net_pcap0,rx_pcap=$work/in.pcap" \
 	--tc "1,ingress,$bpf/police.bpf.o:classifier,action=$bpf/police.bpf.o:action"
 
+# Objects from before BTF: what follows the jump table is reached, and drops.
+legacy=$build_dir/tests/control/loader
+runs legacy --port "net_pcap0,rx_pcap=$work/in.pcap" --xdp "1=$legacy/samples-plain.bpf.o" \
+	--tc "1,ingress,$legacy/iproute2-plain.bpf.o:entry,da"
+[ "$(counter xdp_pass)" = "$(counter xdp_tx)" ] || say "legacy: $(counter xdp_pass) of 2000 passed"
+[ "$(counter ingress_shot)" = 0 ] || say "legacy: the jump table is empty"
+
 port="net_null0"
 : >"$work/empty.o"
 head -c 700 "$bpf/macswap.bpf.o" >"$work/short.o"
@@ -77,8 +84,8 @@ refuses "unknown pmd" net_nosuch0 "${eal[@]}" -- --port net_nosuch0
 refuses "missing capture" "No such file" "${eal[@]}" -- --port net_pcap0,rx_pcap=/nonexistent
 refuses "no capture" "file format" "${eal[@]}" -- --port "net_pcap0,rx_pcap=$bpf/macswap.bpf.o"
 refuses "missing object" "No such file" "${eal[@]}" -- --port $port --xdp 1=/nonexistent.o
-refuses "empty object" "not a BPF object" "${eal[@]}" -- --port $port --xdp "1=$work/empty.o"
-refuses "cut object" "cut\|short.o" "${eal[@]}" -- --port $port --xdp "1=$work/short.o"
+refuses "empty object" "the file is empty" "${eal[@]}" -- --port $port --xdp "1=$work/empty.o"
+refuses "cut object" "short.o: the file is cut off" "${eal[@]}" -- --port $port --xdp "1=$work/short.o"
 refuses "no such program" "no program" "${eal[@]}" -- --port $port --xdp "1=$bpf/macswap.bpf.o:x"
 refuses "wrong type" "another type" "${eal[@]}" -- --port $port \
 	--tc "1,ingress,$bpf/macswap.bpf.o:xdp"

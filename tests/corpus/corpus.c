@@ -55,11 +55,6 @@ static bool is_ours(enum bpf_prog_type type)
 	       type == BPF_PROG_TYPE_SCHED_ACT || type == BPF_PROG_TYPE_SOCKET_FILTER;
 }
 
-static int silent(enum libbpf_print_level level, const char *format, va_list args)
-{
-	return 0;
-}
-
 static enum verdict judge(const struct side_program *program, int *ret_packet)
 {
 	bool kernel = sides[KERNEL].end == SIDE_LOADED, sluice = sides[SLUICE].end == SIDE_LOADED;
@@ -158,16 +153,17 @@ static int compare_program(const struct side_program *program, const struct opti
 
 static int compare_object(const char *path, const struct options *options)
 {
-	struct bpf_object *object = bpf_object__open_file(path, NULL);
 	struct bpf_program *program;
-	int err = 0;
+	struct sl_loader *loader;
+	char why[SL_LOADER_WHY_MAX];
+	int err = sl_loader_open(path, NULL, &loader, why);
 
-	if (!object) {
+	if (err) {
 		unreadable++;
-		printf("%-14s %s: %s\n", "unreadable", path, strerror(errno));
+		printf("%-14s %s: %s\n", "unreadable", path, why);
 		return 0;
 	}
-	bpf_object__for_each_program(program, object)
+	bpf_object__for_each_program(program, sl_loader_object(loader))
 	{
 		struct side_program one = { .path = path, .type = bpf_program__type(program) };
 
@@ -184,7 +180,7 @@ static int compare_object(const char *path, const struct options *options)
 		if (err)
 			break;
 	}
-	bpf_object__close(object);
+	sl_loader_free(loader);
 	return err;
 }
 
@@ -301,7 +297,6 @@ int main(int argc, char **argv)
 		perror("corpus: mmap");
 		return 1;
 	}
-	libbpf_set_print(silent);
 	test_packets_init();
 	if (walk(argv + optind, &options) != 0)
 		return 1;

@@ -5,13 +5,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LOG_BYTES = 16 << 20 };
+#include "loader.h"
 
 static double now_ms(void)
 {
@@ -21,34 +20,9 @@ static double now_ms(void)
 	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
 }
 
-/* The log's last line that says something: before the statistics. */
-static void last_words(char *log, char *why)
-{
-	char *line = NULL, *saved;
-
-	for (char *l = strtok_r(log, "\n", &saved); l; l = strtok_r(NULL, "\n", &saved))
-		if (strncmp(l, "processed ", 10) != 0 && strncmp(l, "verification time", 17) != 0 &&
-			strncmp(l, "stack depth", 11) != 0 && strncmp(l, "mark_precise", 12) != 0)
-			line = l;
-	snprintf(why, SIDE_WHY_MAX, "%s", line ? line : "");
-}
-
-/* What libbpf said first: for loads that end before the verifier. */
-static char first_warning[SIDE_WHY_MAX];
-
-static int keep_first(enum libbpf_print_level level, const char *format, va_list args)
-{
-	if (level == LIBBPF_WARN && !first_warning[0]) {
-		vsnprintf(first_warning, sizeof(first_warning), format, args);
-		first_warning[strcspn(first_warning, "\n")] = '\0';
-	}
-	return 0;
-}
-
 static struct bpf_program *only(struct bpf_object *object, const struct side_program *wanted)
 {
 	struct bpf_program *program, *found = NULL;
-	struct bpf_map *map;
 
 	bpf_object__for_each_program(program, object)
 	{
@@ -58,7 +32,6 @@ static struct bpf_program *only(struct bpf_object *object, const struct side_pro
 		if (is)
 			found = program;
 	}
-	bpf_object__for_each_map(map, object) bpf_map__set_pin_path(map, NULL);
 	if (found && bpf_program__type(found) != wanted->type)
 		bpf_program__set_type(found, wanted->type);
 	return found;
@@ -95,24 +68,20 @@ static void note_insns(const struct bpf_program *program, struct side_outcome *o
 /* In the child. */
 static void load_and_run(const struct side_program *wanted, struct side_outcome *outcome)
 {
-	char *log = calloc(1, LOG_BYTES);
-	LIBBPF_OPTS(
-		bpf_object_open_opts, opts, .kernel_log_buf = log, .kernel_log_size = LOG_BYTES);
-	struct bpf_object *object = log ? bpf_object__open_file(wanted->path, &opts) : NULL;
-	struct bpf_program *program = object ? only(object, wanted) : NULL;
+	static const struct sl_loader_options options = { .unpinned = true };
+	struct bpf_program *program = NULL;
+	struct sl_loader *loader;
 	double start = now_ms();
-	int err;
+	int err = sl_loader_open(wanted->path, &options, &loader, outcome->why);
 
-	libbpf_set_print(keep_first);
-	err = program ? bpf_object__load(object) : -errno;
-
+	if (!err) {
+		program = only(sl_loader_object(loader), wanted);
+		err = program ? sl_loader_load(loader, outcome->why) : -ENOENT;
+	}
 	outcome->load_ms = now_ms() - start;
 	if (err) {
 		outcome->end = SIDE_REFUSED;
 		outcome->err = -err;
-		last_words(log, outcome->why);
-		if (!outcome->why[0])
-			memcpy(outcome->why, first_warning, sizeof(outcome->why));
 		return;
 	}
 	outcome->end = SIDE_LOADED;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "client.h"
+#include "loader.h"
 #include "packets.h"
 
 /*
@@ -12,7 +13,7 @@
  * own: a crash or a hang is an outcome like any other.
  */
 
-enum { SIDE_PACKET_MAX = 2048, SIDE_NAME_MAX = 128, SIDE_WHY_MAX = 160 };
+enum { SIDE_PACKET_MAX = 2048, SIDE_NAME_MAX = 128 };
 
 /* What a program made of one packet. */
 struct side_run {
@@ -32,7 +33,7 @@ enum side_end {
 struct side_outcome {
 	enum side_end end;
 	int err; /* errno of the load */
-	char why[SIDE_WHY_MAX]; /* of a refusal: the log's last words */
+	char why[SL_LOADER_WHY_MAX]; /* of a refusal: the log's last words */
 	double load_ms; /* the load of the object with its maps */
 	uint32_t verified_insns;
 	struct side_run runs[PACKETS];

@@ -1,39 +1,43 @@
 #include <bpf/libbpf.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "client.h"
+#include "loader.h"
 
 /*
- * A libFuzzer target: the input as an object file, opened by libbpf and loaded into Sluice. What is
- * found is libbpf's as often as ours: look at the stack.
+ * A libFuzzer target: the input as an object file, opened by our loader and libbpf and loaded into
+ * Sluice. What is found is libbpf's as often as ours: look at the stack.
  */
-
-static int silent(enum libbpf_print_level level, const char *format, va_list args)
-{
-	return 0;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct bpf_object *object;
+	static const struct sl_loader_options options = { .unpinned = true };
+	int fd = memfd_create("object", MFD_CLOEXEC);
+	char path[32], why[SL_LOADER_WHY_MAX];
+	struct sl_loader *loader;
 	struct bpf_map *map;
 
-	libbpf_set_print(silent);
 	sl_client_use(SL_CLIENT_IN_PROCESS);
-	object = bpf_object__open_mem(data, size, NULL);
-	if (!object)
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (write(fd, data, size) != (ssize_t)size ||
+		sl_loader_open(path, &options, &loader, why) != 0) {
+		close(fd);
 		return 0;
-	bpf_object__for_each_map(map, object)
+	}
+	close(fd);
+	bpf_object__for_each_map(map, sl_loader_object(loader))
 	{
-		bpf_map__set_pin_path(map, NULL);
 		if (bpf_map__max_entries(map) > 1 << 16)
 			bpf_map__set_max_entries(map, 1 << 16);
 	}
-	bpf_object__load(object);
-	bpf_object__close(object);
+	sl_loader_type_tail_calls(loader, BPF_PROG_TYPE_SCHED_CLS);
+	sl_loader_load(loader, why);
+	sl_loader_free(loader);
 	return 0;
 }
