@@ -47,7 +47,8 @@ int sl_test_packet_init(struct sl_test_packet *packet, const struct sl_call *cal
 {
 	uint32_t left = call->attr->test.data_size_in - linear_bytes;
 	uint32_t pages = (left + SL_TEST_PAGE - 1) / SL_TEST_PAGE;
-	size_t first_size = (size_t)headroom_bytes + linear_bytes + tailroom_bytes;
+	size_t first_size =
+		(size_t)SL_HEADROOM_SPARE + headroom_bytes + linear_bytes + tailroom_bytes;
 	struct rte_mbuf *m = packet->mbufs;
 	uint8_t *page;
 	int err;
@@ -60,8 +61,9 @@ int sl_test_packet_init(struct sl_test_packet *packet, const struct sl_call *cal
 		return -ENOMEM;
 	/* sl_packet_begin finds more headroom right before an mbuf's buffer: here it is. */
 	mbuf_init(m, packet->buffer + SL_HEADROOM_SPARE, first_size - SL_HEADROOM_SPARE,
-		headroom_bytes - SL_HEADROOM_SPARE, linear_bytes);
-	err = sl_user_read(packet->buffer + headroom_bytes, call->attr->test.data_in, linear_bytes);
+		headroom_bytes, linear_bytes);
+	err = sl_user_read(
+		(uint8_t *)m->buf_addr + headroom_bytes, call->attr->test.data_in, linear_bytes);
 	if (err)
 		return err;
 	page = packet->buffer + first_size;

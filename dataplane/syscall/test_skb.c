@@ -16,7 +16,7 @@ enum {
 	KERNEL_HEADROOM = 64, /* NET_SKB_PAD: what bounds the size of a test packet */
 	FRAME_MAX = SL_TEST_PAGE - KERNEL_HEADROOM - SL_TEST_TAILROOM,
 	/* Ours: an skb grows when a helper needs room, a buffer does not. */
-	HEADROOM = SL_HEADROOM_SPARE + 512,
+	HEADROOM = 512,
 	TAILROOM = 48 << 10,
 	GSO_SIZE_MAX = 65536,
 	GSO_SEGS_MAX = 65535,
@@ -38,7 +38,7 @@ static const struct {
 /* A test run refuses frames that end within the IP header they announce. */
 static bool is_truncated(const struct sl_test_packet *packet)
 {
-	const uint8_t *frame = packet->buffer + HEADROOM;
+	const uint8_t *frame = (const uint8_t *)packet->mbufs[0].buf_addr + HEADROOM;
 	uint32_t len = packet->mbufs[0].pkt_len;
 
 	switch (rte_be_to_cpu_16(sl_packet_protocol(frame, len))) {

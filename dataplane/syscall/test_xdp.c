@@ -55,7 +55,7 @@ static int run(const struct sl_call *call, struct sl_prog *prog, struct xdp_md *
 	int err;
 
 	sl_packet_begin(&ctx, m);
-	ctx.head += FRAME_HEADER;
+	ctx.head = (uint8_t *)m->buf_addr + FRAME_HEADER;
 	ctx.data += md->data;
 	ctx.ingress_ifindex = md->ingress_ifindex ? md->ingress_ifindex : SL_TEST_IFINDEX;
 	ctx.rx_queue_index = md->rx_queue_index;
