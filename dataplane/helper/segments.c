@@ -168,3 +168,22 @@ bool sl_segments_trim(struct sl_ctx *ctx, uint32_t cut)
 		ctx->len = (uint32_t)(ctx->data_end - ctx->data) + mbuf->pkt_len - mbuf->data_len;
 	return true;
 }
+
+bool sl_segments_extend(struct sl_ctx *ctx, uint32_t by)
+{
+	struct rte_mbuf *last = ctx->mbuf->next;
+	uint8_t *end;
+
+	while (last->next)
+		last = last->next;
+	end = (uint8_t *)last->buf_addr + last->data_off + last->data_len;
+	/* A segment's length has 16 bits. */
+	if (by > (uint32_t)last->buf_len - last->data_off - last->data_len)
+		return false;
+	if (!RTE_MBUF_DIRECT(last) || rte_mbuf_refcnt_read(last) != 1)
+		return by == 0;
+	memset(end, 0, by);
+	last->data_len += by;
+	ctx->mbuf->pkt_len += by;
+	return true;
+}

@@ -30,3 +30,9 @@ SL_ANY bool sl_segments_tailroom(struct sl_ctx *ctx, uint32_t len);
 
 /* Cuts `cut` bytes off the packet's end, from the last segment on; false when none would remain. */
 SL_ANY bool sl_segments_trim(struct sl_ctx *ctx, uint32_t cut);
+
+/*
+ * Adds zeroes to the last of several segments; false when its buffer has no room for them or is
+ * somebody else's as well.
+ */
+SL_ANY bool sl_segments_extend(struct sl_ctx *ctx, uint32_t by);

@@ -302,5 +302,7 @@ int sl_check_kfunc_call(struct sl_env *env, const struct bpf_insn *insn)
 		err = set_result(env, &args);
 	if (err)
 		return err;
+	if (kfunc->call.flags & SL_HELPER_CHANGES_PACKET)
+		sl_state_forget_packet(env->cur);
 	return kfunc->flags & SL_KFUNC_ITER_NEXT ? sl_iter_next(env, args.frame, args.slot) : 0;
 }

@@ -244,10 +244,28 @@ TEST(segments, pull_makes_bytes_linear)
 	EXPECT_EQ(packet.mbuf.pkt_len, 70);
 }
 
+/* What others see as well, or is no segment of its own, is not written to. */
+TEST(segments, xdp_grows_the_last)
+{
+	make_segments(false, 64);
+	more[1].refcnt = 1;
+	more[1].buf_len = more[1].data_off + more[1].data_len + 5;
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, 6, 0, 0, 0), -EINVAL);
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, 2, 0, 0, 0), 0);
+	EXPECT_EQ(sl_bpf_xdp_get_buff_len(&packet.ctx, 0, 0, 0, 0, 0), 66);
+	more[1].refcnt = 2;
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, 1, 0, 0, 0), -EINVAL);
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, 0, 0, 0, 0), 0);
+	more[1].refcnt = 1;
+	more[1].ol_flags = RTE_MBUF_F_INDIRECT;
+	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, 1, 0, 0, 0), -EINVAL);
+	more[1].ol_flags = 0;
+	EXPECT_EQ(sl_bpf_xdp_get_buff_len(&packet.ctx, 0, 0, 0, 0, 0), 66);
+}
+
 TEST(segments, xdp_shrinks_from_the_last)
 {
 	make_segments(false, 64);
-	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, 1, 0, 0, 0), -EOPNOTSUPP);
 	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, (uint32_t)-51, 0, 0, 0), -EINVAL);
 	EXPECT_EQ(sl_bpf_xdp_adjust_tail(&packet.ctx, 0, (uint32_t)-42, 0, 0, 0), 0);
 	EXPECT_EQ(packet.mbuf.nb_segs, 2);

@@ -58,6 +58,8 @@ enum name {
 	CLONE,
 	COPY,
 	MEMSET,
+	STRLEN,
+	STRCHR,
 	NAMES
 };
 
@@ -89,6 +91,8 @@ static const char *const names[NAMES] = {
 	[CLONE] = "bpf_dynptr_clone",
 	[COPY] = "bpf_dynptr_copy",
 	[MEMSET] = "bpf_dynptr_memset",
+	[STRLEN] = "bpf_strlen",
+	[STRCHR] = "bpf_strchr",
 };
 
 static uint32_t numbers[NAMES];
@@ -494,6 +498,39 @@ static const struct row rows[] = {
 		{ MOV_X(R6, R1), FROM(XDP), MOV_X(R1, R6), FROM(XDP), OF(SIZE), EXIT } },
 	{ "clone_of_nothing", XDP, "Expected an initialized dynptr as arg #0",
 		{ FP(R1, -16), FP(R2, -48), CALL(CLONE), RETURN(0) } },
+
+	/* Bytes that are moved to where the program can look at them. */
+	{ "pulled", XDP, ACCEPT,
+		{ MOV_X(R6, R1), MOV_K(R2, FRAG + 100), CALL(XDP_PULL_DATA),
+			JMP_K(BPF_JNE, R0, 0, 7), LDX(BPF_W, R1, R6, 0), LDX(BPF_W, R2, R6, 4),
+			MOV_X(R3, R1), ALU_K(BPF_ADD, R3, FRAG + 100), JMP_X(BPF_JGT, R3, R2, 2),
+			LDX(BPF_W, R0, R1, FRAG + 90), EXIT, MOV_K(R0, 77), EXIT },
+		.frags = true },
+	{ "pulled_32_bits", XDP, ACCEPT, { LD_IMM64(R2, -1), CALL(XDP_PULL_DATA), EXIT } },
+	{ "pointer_after_a_pull", XDP, "R7 invalid mem access 'scalar'",
+		{ LDX(BPF_W, R7, R1, 0), LDX(BPF_W, R2, R1, 4), MOV_X(R3, R7),
+			ALU_K(BPF_ADD, R3, 8), JMP_X(BPF_JGT, R3, R2, 3), MOV_K(R2, 8),
+			CALL(XDP_PULL_DATA), LDX(BPF_W, R0, R7, 0), RETURN(0) } },
+	{ "pull_with_a_pointer", XDP, "R2 is not a scalar",
+		{ MOV_X(R2, R10), CALL(XDP_PULL_DATA), EXIT } },
+	{ "pull_on_no_context", XDP, "arg#0 expected pointer to ctx, but got fp",
+		{ MOV_X(R1, R10), MOV_K(R2, 8), CALL(XDP_PULL_DATA), EXIT } },
+
+	/* Strings may be anywhere. */
+	{ "string_at_a_number", XDP, ACCEPT, { MOV_K(R1, 0), CALL(STRLEN), EXIT } },
+	{ "string_on_the_stack", XDP, ACCEPT,
+		{ ST(BPF_DW, R10, -8, 0x616161), FP(R1, -8), CALL(STRLEN), EXIT } },
+	{ "string_in_pieces_of_stack", SOCK, ACCEPT,
+		{ ST(BPF_DW, R10, -8, 0), ST(BPF_B, R10, -16, 'a'), ST(BPF_B, R10, -15, 'b'),
+			ST(BPF_H, R10, -14, 0x6161), ST(BPF_W, R10, -12, 0x61616161), FP(R1, -16),
+			CALL(STRLEN), EXIT } },
+	{ "string_in_the_context", CLS, ACCEPT,
+		{ ALU_K(BPF_ADD, R1, 4), CALL(STRLEN), RETURN(0) } },
+	{ "string_nowhere", XDP, ACCEPT, { MOV_K(R1, 0), CALL(STRLEN), CALL(STRLEN), RETURN(0) } },
+	{ "character_that_is_a_pointer", XDP, "R2 is not a scalar",
+		{ MOV_K(R1, 0), MOV_X(R2, R10), CALL(STRCHR), EXIT } },
+	{ "result_is_32_bits", XDP, ACCEPT,
+		{ MOV_K(R1, 0), CALL(STRLEN), ALU_K(BPF_RSH, R0, 32), EXIT } },
 	{ "pointer_in_the_buffer", XDP, ACCEPT,
 		{ MOV_X(R6, R1), FROM(XDP), BYTES(SLICE_RDWR, 0), UNLESS_NULL(R0),
 			STX(BPF_DW, R10, R6, -32), ST(BPF_DW, R0, 0, 4096),
