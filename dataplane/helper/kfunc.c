@@ -9,8 +9,6 @@
 #include "kfunc_row.h"
 
 #define VMLINUX_BTF "/sys/kernel/btf/vmlinux"
-#define SL_TYPES_CLS SL_PROG_BIT(BPF_PROG_TYPE_SCHED_CLS)
-#define SL_TYPES_CLS_XDP (SL_TYPES_CLS | SL_TYPES_XDP)
 
 #define SL_KFUNC(kfunc) &sl_kfunc_##kfunc,
 #define REFUSED(kfunc, types, why, kfunc_flags)                           \

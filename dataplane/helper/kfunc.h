@@ -19,6 +19,7 @@ enum sl_kfunc_flags {
 	SL_KFUNC_PREEMPT_DISABLE = 1 << 8,
 	SL_KFUNC_PREEMPT_ENABLE = 1 << 9,
 	SL_KFUNC_WRITES_PACKET = 1 << 10, /* the slice is writable, and so must packets be */
+	SL_KFUNC_THROWS = 1 << 11, /* ends the program: never a call, but emitted as what it does */
 };
 
 struct sl_kfunc {

@@ -35,6 +35,17 @@ SECTION(preempt_enable, SL_KFUNC_PREEMPT_ENABLE);
 IRQ_SECTION(local_irq_save, SL_KFUNC_IRQ_SAVE);
 IRQ_SECTION(local_irq_restore, SL_KFUNC_IRQ_RESTORE);
 
+/* Compiled as a way out of the program, so that nobody calls this. */
+SL_HELPER_FN(throw)
+{
+	return r1;
+}
+
+const struct sl_kfunc sl_kfunc_throw = {
+	.call = { SL_KFUNC_ROW(throw, CLS_XDP), .ret = SL_RET_VOID, .args = { SL_ARG_SCALAR } },
+	.flags = SL_KFUNC_THROWS,
+};
+
 const struct sl_kfunc sl_kfunc_iter_num_new = {
 	.call = { SL_KFUNC_ROW(iter_num_new, ANY),
 		.args = { SL_ARG_ITER, SL_ARG_SCALAR, SL_ARG_SCALAR } },

@@ -70,7 +70,7 @@ LLVMBasicBlockRef sl_emit_block_at(struct sl_emitter *e, int64_t pc)
 	block = sl_emit_new_block(e, "unreached");
 	LLVMPositionBuilderAtEnd(e->builder, block);
 	sl_instrument_unreached(e);
-	LLVMBuildRet(e->builder, sl_emit_const(e, 0));
+	sl_emit_return(e, sl_emit_const(e, 0));
 	LLVMPositionBuilderAtEnd(e->builder, before);
 	return block;
 }
@@ -173,7 +173,7 @@ static void emit_body(struct sl_emitter *e)
 	/* A helper that never returns may be last; nothing else gets here. */
 	if (in_block && !e->error) {
 		sl_instrument_leave(e);
-		LLVMBuildRet(e->builder, sl_emit_const(e, 0));
+		sl_emit_return(e, sl_emit_const(e, 0));
 	}
 }
 
@@ -280,7 +280,7 @@ static void declare_functions(struct sl_emitter *e)
 		LLVMValueRef fn;
 
 		snprintf(name, sizeof(name), i ? "sl_program_%u" : "sl_program", i);
-		fn = LLVMAddFunction(e->module, name, i ? e->func_type : e->prog_type);
+		fn = LLVMAddFunction(e->module, name, sl_emit_func_type(e, i));
 		if (i)
 			LLVMSetLinkage(fn, LLVMInternalLinkage);
 		add_attribute(e, fn, LLVMAttributeFunctionIndex, "nounwind", 0);
@@ -303,7 +303,7 @@ static void declare_functions(struct sl_emitter *e)
 
 static void init_types(struct sl_emitter *e, LLVMContextRef context)
 {
-	LLVMTypeRef params[6];
+	LLVMTypeRef params[6], result[2];
 
 	e->context = context;
 	e->i1 = LLVMInt1TypeInContext(context);
@@ -318,6 +318,10 @@ static void init_types(struct sl_emitter *e, LLVMContextRef context)
 		params[i] = e->i64;
 	e->prog_type = LLVMFunctionType(e->i64, params, 2, false);
 	e->func_type = LLVMFunctionType(e->i64, params, 6, false);
+	result[0] = e->i64;
+	result[1] = e->i1;
+	e->throw_result = LLVMStructTypeInContext(context, result, 2, false);
+	e->throw_type = LLVMFunctionType(e->throw_result, params, 6, false);
 }
 
 int sl_emit_program(struct sl_emitter *e, const struct sl_prog *prog, LLVMContextRef context)

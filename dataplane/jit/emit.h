@@ -33,6 +33,8 @@ struct sl_emitter {
 	LLVMBuilderRef builder;
 	LLVMTypeRef i1, i8, i16, i32, i64, ptr, void_type;
 	LLVMTypeRef prog_type, func_type; /* main program; subprograms, callbacks and helpers */
+	LLVMTypeRef throw_result,
+		throw_type; /* subprograms that may throw: with a flag if they did */
 	LLVMValueRef *funcs; /* by facts->funcs; NULL where nothing calls it */
 	LLVMValueRef *map_descs; /* by used_maps: constant copies of descriptors, made on use */
 	struct sl_native *natives; /* what the module calls by name, and its native address */
@@ -111,6 +113,16 @@ LLVMValueRef sl_emit_local(
 	struct sl_emitter *e, LLVMTypeRef type, LLVMValueRef init, const char *name);
 /* Marks a value as unlikely to be true, for the layout of code. */
 LLVMValueRef sl_emit_unlikely(struct sl_emitter *e, LLVMValueRef cond);
+
+/* Returns from the function; from one that may throw as one that did not. */
+void sl_emit_return(struct sl_emitter *e, LLVMValueRef value);
+
+/* emit_throw.c */
+/* The type of function `index`, and a call of it: its result, where it did return. */
+LLVMTypeRef sl_emit_func_type(struct sl_emitter *e, unsigned index);
+LLVMValueRef sl_emit_func_call(struct sl_emitter *e, unsigned index, LLVMValueRef args[6]);
+/* bpf_throw: ends the program. */
+void sl_emit_throw(struct sl_emitter *e);
 
 /* emit_memory.c */
 /* The address `off` bytes after what `reg` points to, which `fact` describes. */

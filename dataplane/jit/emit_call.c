@@ -61,8 +61,7 @@ static void emit_local_call(struct sl_emitter *e)
 	}
 	for (unsigned i = 1; i <= 5; i++)
 		args[i] = sl_emit_get(e, i);
-	sl_emit_set(e, BPF_REG_0,
-		LLVMBuildCall2(e->builder, e->func_type, e->funcs[func], args, 6, ""));
+	sl_emit_set(e, BPF_REG_0, sl_emit_func_call(e, (unsigned)func, args));
 }
 
 /* A private constant copy of what is constant of a map, for loads from it to fold. */
@@ -240,6 +239,8 @@ void sl_emit_call(struct sl_emitter *e)
 		emit_local_call(e);
 	else if (e->insn->src_reg == 0 && e->insn->imm == BPF_FUNC_tail_call)
 		sl_emit_tail_call(e);
+	else if (call && call->throws)
+		sl_emit_throw(e);
 	else if (call && call->helper && call->helper->symbol)
 		emit_checked_call(e, call);
 	else
@@ -329,7 +330,7 @@ void sl_emit_tail_call(struct sl_emitter *e)
 	result = LLVMBuildCall2(b, e->prog_type, target, args, 2, "");
 	if (e->is_main)
 		LLVMSetTailCallKind(result, LLVMTailCallKindMustTail);
-	LLVMBuildRet(b, result);
+	sl_emit_return(e, result);
 
 	LLVMPositionBuilderAtEnd(b, out);
 	emit_count_failure(e);
@@ -358,7 +359,7 @@ void sl_emit_packet_load(struct sl_emitter *e)
 	LLVMBuildCondBr(b, sl_emit_unlikely(e, failed), missing, found);
 	LLVMPositionBuilderAtEnd(b, missing);
 	sl_instrument_leave(e);
-	LLVMBuildRet(b, sl_emit_const(e, 0));
+	sl_emit_return(e, sl_emit_const(e, 0));
 	LLVMPositionBuilderAtEnd(b, found);
 	sl_emit_set(e, BPF_REG_0, LLVMBuildLoad2(b, e->i64, value, ""));
 }

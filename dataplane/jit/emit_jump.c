@@ -70,6 +70,6 @@ void sl_emit_may_goto(struct sl_emitter *e)
 void sl_emit_exit(struct sl_emitter *e)
 {
 	sl_instrument_leave(e);
-	LLVMBuildRet(e->builder, sl_emit_get(e, 0));
+	sl_emit_return(e, sl_emit_get(e, 0));
 	e->ended = true;
 }

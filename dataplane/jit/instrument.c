@@ -50,7 +50,7 @@ void sl_instrument_leave(struct sl_emitter *e)
 static void give_up(struct sl_emitter *e)
 {
 	sl_instrument_leave(e);
-	LLVMBuildRet(e->builder, sl_emit_const(e, 0));
+	sl_emit_return(e, sl_emit_const(e, 0));
 }
 
 /* C's bool is a byte of which the lowest bit counts. */

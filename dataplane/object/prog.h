@@ -37,6 +37,7 @@ struct sl_prog {
 	struct bpf_func_info *func_info;
 	struct bpf_line_info *line_info;
 	uint32_t func_info_count, line_info_count;
+	uint32_t exception_insn; /* where the function begins that exceptions go to; 0: none */
 
 	/* Written by the verifier. */
 	struct sl_map **used_maps; /* a reference each */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "btf.h"
+#include "exceptions.h"
 #include "fd.h"
 #include "prog.h"
 #include "user.h"
@@ -88,7 +89,33 @@ static uint32_t mark_functions(const struct sl_prog *prog, uint8_t *starts)
 	return count;
 }
 
-static int load_func_info(struct sl_prog *prog, const union bpf_attr *attr, const uint8_t *starts,
+/* One more, if nothing calls it but what throws. */
+static int find_exception_callback(
+	struct sl_prog *prog, uint8_t *starts, uint32_t *functions, struct sl_user_log *log)
+{
+	char reason[SL_EXCEPTION_REASON_LEN];
+	int err = sl_exceptions_find(prog, reason, &prog->exception_insn);
+
+	if (err) {
+		sl_user_log_line(log, "%s\n", reason);
+		return err;
+	}
+	if (prog->exception_insn >= prog->insn_count) {
+		sl_user_log_line(log, "call to invalid destination\n");
+		return -EINVAL;
+	}
+	*functions += !starts[prog->exception_insn];
+	starts[prog->exception_insn] = 1;
+	return 0;
+}
+
+static int refuse_count(struct sl_user_log *log)
+{
+	sl_user_log_line(log, "number of funcs in func_info doesn't match number of subprogs\n");
+	return -EINVAL;
+}
+
+static int load_func_info(struct sl_prog *prog, const union bpf_attr *attr, uint8_t *starts,
 	uint32_t functions, struct sl_user_log *log)
 {
 	uint32_t count = attr->func_info_cnt;
@@ -101,11 +128,8 @@ static int load_func_info(struct sl_prog *prog, const union bpf_attr *attr, cons
 		sl_user_log_line(log, "invalid func info rec size %u\n", attr->func_info_rec_size);
 		return -EINVAL;
 	}
-	if (count != functions) {
-		sl_user_log_line(
-			log, "number of funcs in func_info doesn't match number of subprogs\n");
-		return -EINVAL;
-	}
+	if (count > functions + 1)
+		return refuse_count(log);
 	err = read_records(attr->func_info, count, attr->func_info_rec_size,
 		sizeof(struct bpf_func_info), &records);
 	if (err)
@@ -113,6 +137,10 @@ static int load_func_info(struct sl_prog *prog, const union bpf_attr *attr, cons
 	prog->func_info = records;
 	prog->func_info_count = count;
 	err = check_func_types(prog, prog->func_info, count, log);
+	if (!err)
+		err = find_exception_callback(prog, starts, &functions, log);
+	if (!err && count != functions)
+		err = refuse_count(log);
 	for (uint32_t i = 0; !err && i < count; i++) {
 		uint32_t at = prog->func_info[i].insn_off;
 

@@ -189,12 +189,12 @@ int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta)
 	return err;
 }
 
-static int check_range(struct sl_env *env, const char *what, const struct sl_reg *r0,
-	const struct sl_return_range *range)
+static int check_range(struct sl_env *env, const char *what, unsigned regno,
+	const struct sl_reg *r0, const struct sl_return_range *range)
 {
 	if (r0->smin >= range->min && r0->smax <= range->max)
 		return 0;
-	sl_say(env, "At %s return the register R0 has", what);
+	sl_say(env, "At %s return the register R%u has", what, regno);
 	if (r0->smin > INT64_MIN)
 		sl_say(env, " smin=%" PRId64, r0->smin);
 	if (r0->smax < INT64_MAX)
@@ -217,22 +217,22 @@ int sl_callback_return(struct sl_env *env, const struct sl_frame *callee)
 	err = sl_mark_precise(env, BPF_REG_0);
 	if (err)
 		return err;
-	return check_range(env, "callback", r0, &callee->returns);
+	return check_range(env, "callback", BPF_REG_0, r0, &callee->returns);
 }
 
-int sl_callback_check_async_exit(struct sl_env *env)
+int sl_callback_check_async_result(struct sl_env *env, unsigned regno)
 {
-	const struct sl_frame *frame = sl_env_frame(env);
-	const struct sl_reg *r0 = &frame->regs[BPF_REG_0];
+	const struct sl_reg *reg = sl_env_reg(env, regno);
 	int err;
 
-	if (r0->type != SL_REG_SCALAR) {
-		sl_say(env, "At async callback return the register R0 is not a known value (%s)\n",
-			sl_reg_type_name(r0));
+	if (reg->type != SL_REG_SCALAR) {
+		sl_say(env, "At async callback return the register R%u is not a known value (%s)\n",
+			regno, sl_reg_type_name(reg));
 		return -EINVAL;
 	}
-	err = sl_mark_precise(env, BPF_REG_0);
-	return err ? err : check_range(env, "async callback", r0, &frame->returns);
+	err = sl_mark_precise(env, regno);
+	return err ? err
+		   : check_range(env, "async callback", regno, reg, &env->cur->frames[0]->returns);
 }
 
 int sl_callback_check_address(struct sl_env *env, uint32_t func)

@@ -17,6 +17,7 @@ int sl_cfg_new(const struct sl_prog *prog, struct sl_cfg **ret_cfg)
 	if (!cfg)
 		return -ENOMEM;
 	cfg->prog = prog;
+	cfg->exception_func = -1;
 	cfg->insns = calloc(prog->insn_count, sizeof(*cfg->insns));
 	cfg->postorder = calloc(prog->insn_count, sizeof(*cfg->postorder));
 	if (!cfg->insns || !cfg->postorder) {
@@ -169,8 +170,12 @@ int sl_cfg_find_funcs(struct sl_cfg *cfg, struct sl_log *log)
 	for (uint32_t i = 0; !err && i < cfg->prog->insn_count; i++)
 		if (names_func(&insns[i]))
 			err = add_func(cfg, log, (int64_t)i + insns[i].imm + 1);
+	if (!err && cfg->prog->exception_insn)
+		err = add_func(cfg, log, cfg->prog->exception_insn);
 	if (err)
 		return err;
+	if (cfg->prog->exception_insn)
+		cfg->exception_func = sl_cfg_func_at(cfg, cfg->prog->exception_insn);
 	describe_funcs(cfg, log);
 	for (uint32_t f = 0; !err && f < cfg->func_count; f++)
 		err = check_func(cfg, log, &cfg->funcs[f]);
@@ -300,17 +305,13 @@ static int check_reached(struct sl_cfg *cfg, struct sl_log *log, const bool *rea
 	return 0;
 }
 
-int sl_cfg_walk(struct sl_cfg *cfg, struct sl_log *log)
+/* Everything that can be reached from `start`; `stack` has room for all instructions. */
+static void walk_from(struct sl_cfg *cfg, uint32_t start, bool *reached, uint32_t *stack)
 {
-	uint32_t count = cfg->prog->insn_count, depth = 0;
-	bool *reached = calloc(count, sizeof(*reached));
-	uint32_t *stack = calloc(count, sizeof(*stack));
-	int err = -ENOMEM;
+	uint32_t depth = 0;
 
-	if (!reached || !stack)
-		goto out;
-	stack[depth++] = 0;
-	reached[0] = true;
+	stack[depth++] = start;
+	reached[start] = true;
 	while (depth > 0) {
 		uint32_t index = stack[--depth], next[3];
 		const struct bpf_insn *insn = &cfg->prog->insns[index];
@@ -326,6 +327,20 @@ int sl_cfg_walk(struct sl_cfg *cfg, struct sl_log *log)
 			}
 		}
 	}
+}
+
+int sl_cfg_walk(struct sl_cfg *cfg, struct sl_log *log)
+{
+	uint32_t count = cfg->prog->insn_count, exception = cfg->prog->exception_insn;
+	bool *reached = calloc(count, sizeof(*reached));
+	uint32_t *stack = calloc(count, sizeof(*stack));
+	int err = -ENOMEM;
+
+	if (!reached || !stack)
+		goto out;
+	walk_from(cfg, 0, reached, stack);
+	if (exception && !reached[exception])
+		walk_from(cfg, exception, reached, stack);
 	spread_effects(cfg);
 	err = check_reached(cfg, log, reached);
 out:

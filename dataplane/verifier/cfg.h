@@ -65,6 +65,7 @@ struct sl_cfg {
 	struct sl_cfg_insn *insns; /* one per instruction */
 	struct sl_cfg_func funcs[SL_CFG_MAX_FUNCS + 1]; /* the main program first, by start */
 	uint32_t func_count;
+	int exception_func; /* that exceptions go to; -1 none */
 	uint32_t *postorder; /* instructions, function after function, successors first */
 	uint32_t postorder_count;
 	uint32_t scc_count; /* scc numbers are 1 .. scc_count */

@@ -31,6 +31,12 @@ struct walk {
 	uint32_t searched[SL_CFG_MAX_FUNCS + 1][SL_MAX_FRAMES];
 };
 
+/* It replaces the frames of the program that threw, and begins a chain of its own. */
+static bool is_exception_func(const struct sl_env *env, uint32_t func)
+{
+	return (int)func == env->cfg->exception_func;
+}
+
 /* The next local call in the function on top; the callee's number, or -1 when there is none. */
 static int next_call(struct sl_env *env, struct walk *walk)
 {
@@ -46,8 +52,8 @@ static int next_call(struct sl_env *env, struct walk *walk)
 			if (callee < 0)
 				continue;
 			/* A stack of its own, unless a helper calls it right away, too. */
-			if (env->is_async[callee] && !env->is_callback[callee] &&
-				!sl_insn_is_local_call(at))
+			if ((env->is_async[callee] || is_exception_func(env, (uint32_t)callee)) &&
+				!env->is_callback[callee] && !sl_insn_is_local_call(at))
 				continue;
 			++*insn;
 			return callee;
@@ -136,8 +142,8 @@ int sl_check_stack_depth(struct sl_env *env)
 			sl_say(env, "verifier bug: subprog has tail_call and async cb\n");
 			return -EFAULT;
 		}
-		if (!i || env->is_async[i])
+		if (!i || env->is_async[i] || is_exception_func(env, i))
 			err = search_from(env, i);
 	}
-	return err;
+	return err ? err : sl_exceptions_check_callbacks(env);
 }

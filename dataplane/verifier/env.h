@@ -87,7 +87,6 @@ struct sl_env {
 	struct sl_facts *facts;
 	uint32_t call_capacity;
 	struct sl_sig *sigs; /* by function: what its declaration says */
-	int exception_func; /* that the program names for exceptions; -1 none */
 	struct sl_log log;
 	uint32_t log_level;
 
@@ -181,6 +180,8 @@ int sl_explore_push(struct sl_env *env, uint32_t insn, struct sl_state **ret_sta
 /* A callback's state, which this takes over, at the beginning of its function. */
 int sl_explore_push_async(struct sl_env *env, struct sl_state *state);
 int sl_explore_check_leaks(struct sl_env *env, const char *what);
+/* The same where all frames end at once. */
+int sl_explore_check_all_leaks(struct sl_env *env, const char *what);
 /* Leaves the current function: env->insn is then where its caller goes on. */
 int sl_explore_return(struct sl_env *env);
 /*
@@ -270,6 +271,7 @@ int sl_dynptr_overwrite(struct sl_env *env, struct sl_frame *frame, uint32_t ind
 /* call.c, args.c */
 /* The reference ends: pointers to what it held are numbers from now on. */
 int sl_release(struct sl_env *env, uint32_t ref_id);
+/* 1: the path is at its end. */
 int sl_check_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next);
 int sl_check_args(struct sl_env *env, const struct sl_helper *helper, struct sl_call_meta *meta);
 
@@ -289,9 +291,12 @@ void sl_global_check_main(struct sl_env *env);
 int sl_global_verify_called(struct sl_env *env);
 
 /* exceptions.c */
-int sl_exceptions_find(struct sl_env *env);
 /* The function for exceptions is not one to call: `insn` is a call of `func`. */
 int sl_exceptions_check_call(struct sl_env *env, uint32_t insn, uint32_t func);
+/* bpf_throw, with the number to throw in R1. */
+int sl_exceptions_check_throw(struct sl_env *env);
+/* Callbacks, and what they call, do not throw. */
+int sl_exceptions_check_callbacks(struct sl_env *env);
 
 /* verifier.c: explores a function on its own, the main program or a global one. */
 int sl_explore_function(struct sl_env *env, uint32_t func);
@@ -374,8 +379,8 @@ int sl_check_may_goto(struct sl_env *env, const struct bpf_insn *insn, uint32_t 
 int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta);
 /* The end of a callback: the helper may call it again. */
 int sl_callback_return(struct sl_env *env, const struct sl_frame *callee);
-/* R0 where a callback ends that was called on its own. */
-int sl_callback_check_async_exit(struct sl_env *env);
+/* What a callback returns that was called on its own: R0 where it ends, R1 where it throws. */
+int sl_callback_check_async_result(struct sl_env *env, unsigned regno);
 int sl_callback_check_address(struct sl_env *env, uint32_t func);
 
 /* depth.c */

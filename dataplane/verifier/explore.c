@@ -91,12 +91,11 @@ static bool pop(struct sl_env *env)
 	return true;
 }
 
-int sl_explore_check_leaks(struct sl_env *env, const char *what)
+static int check_leaks(struct sl_env *env, const char *what, bool held_by_any)
 {
 	bool leaks = false;
 
-	/* A function that ends early returns to its caller, which may still give back what is held. */
-	for (uint32_t i = 0; !env->cur->cur_frame && i < env->cur->ref_count; i++) {
+	for (uint32_t i = 0; held_by_any && i < env->cur->ref_count; i++) {
 		if (env->cur->refs[i].irq)
 			continue;
 		sl_say(env, "Unreleased reference id=%u alloc_insn=%u\n", env->cur->refs[i].id,
@@ -110,6 +109,17 @@ int sl_explore_check_leaks(struct sl_env *env, const char *what)
 	}
 	sl_say(env, "%s would lead to reference leak\n", what);
 	return -EINVAL;
+}
+
+int sl_explore_check_leaks(struct sl_env *env, const char *what)
+{
+	/* A function that ends early returns to its caller, which may still give back what is held. */
+	return check_leaks(env, what, !env->cur->cur_frame);
+}
+
+int sl_explore_check_all_leaks(struct sl_env *env, const char *what)
+{
+	return check_leaks(env, what, true);
 }
 
 int sl_explore_return(struct sl_env *env)
@@ -220,7 +230,7 @@ static int check_exit(struct sl_env *env, bool *ret_show)
 	if (!err)
 		err = sl_check_read(env, BPF_REG_0);
 	if (!err)
-		err = sl_env_frame(env)->in_async ? sl_callback_check_async_exit(env)
+		err = sl_env_frame(env)->in_async ? sl_callback_check_async_result(env, BPF_REG_0)
 						  : sl_global_check_result(env);
 	return err ? err : 1;
 }

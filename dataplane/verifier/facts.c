@@ -187,6 +187,34 @@ int sl_facts_note_call(
 	return 0;
 }
 
+/* A function throws when one that it calls does. */
+static void spread_throws(struct sl_env *env)
+{
+	struct sl_facts *facts = env->facts;
+	bool changed = true;
+
+	while (changed) {
+		changed = false;
+		for (uint32_t i = 0; i < env->prog->insn_count; i++) {
+			const struct bpf_insn *insn = &env->prog->insns[i];
+			const struct sl_insn_fact *fact = &facts->insns[i];
+			struct sl_func_fact *func = &facts->funcs[env->cfg->insns[i].func];
+			bool throws = false;
+
+			if (!(fact->flags & SL_INSN_SEEN) || func->may_throw)
+				continue;
+			if (sl_insn_is_local_call(insn))
+				throws = facts->funcs[sl_cfg_func_at(env->cfg,
+							      i + (uint32_t)insn->imm + 1)]
+						 .may_throw;
+			else if (fact->call != SL_NO_CALL)
+				throws = facts->calls[fact->call].throws;
+			func->may_throw = throws;
+			changed |= throws;
+		}
+	}
+}
+
 void sl_facts_finish(struct sl_env *env)
 {
 	struct sl_facts *facts = env->facts;
@@ -221,6 +249,8 @@ void sl_facts_finish(struct sl_env *env)
 		prog->takes_locks |=
 			map->ops->push || sl_btf_record_has(map->desc.record, SL_SPECIAL_SPIN_LOCK);
 	}
+	facts->exception_func = env->cfg->exception_func;
+	spread_throws(env);
 	prog->facts = facts;
 	env->facts = NULL;
 }

@@ -45,6 +45,7 @@ struct sl_reg_fact {
 
 struct sl_call_fact {
 	const struct sl_helper *helper; /* NULL: a local call or tail call */
+	bool throws; /* does not return */
 	struct sl_reg_fact args[5]; /* R1..R5 before the call */
 };
 
@@ -71,6 +72,7 @@ struct sl_func_fact {
 	bool stack_uninit_read; /* reads slots that a path has not written: zero the frame */
 	bool has_tail_call, has_ld_abs;
 	bool is_callback; /* address taken by BPF_PSEUDO_FUNC */
+	bool may_throw; /* it or a function that it calls; never a callback */
 };
 
 struct sl_facts {
@@ -78,6 +80,7 @@ struct sl_facts {
 	struct sl_call_fact *calls;
 	struct sl_func_fact *funcs; /* the main program first, by start */
 	uint32_t call_count, func_count;
+	int exception_func; /* number of the function that exceptions go to; -1 none */
 	bool changes_packet; /* some reachable helper moves data, data_end or data_meta */
 	bool may_redirect;
 	bool writes_ctx;

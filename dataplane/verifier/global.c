@@ -185,7 +185,7 @@ int sl_global_set_arguments(struct sl_env *env, uint32_t func, struct sl_frame *
 
 	sl_say(env, "Validating %s() func#%u...\n", sl_sig_name(env, func), func);
 	err = sl_sig_resolve(env, func);
-	if (!err && (int)func == env->exception_func &&
+	if (!err && (int)func == env->cfg->exception_func &&
 		(sig->arg_count != 1 || sig->args[0].kind != SL_SIG_SCALAR)) {
 		sl_say(env, "exception cb only supports single integer argument\n");
 		err = -EINVAL;
@@ -199,7 +199,8 @@ int sl_global_check_result(struct sl_env *env)
 {
 	const struct sl_reg *r0 = sl_env_reg(env, BPF_REG_0);
 
-	if (!sl_env_frame(env)->func || r0->type == SL_REG_SCALAR)
+	if (!sl_env_frame(env)->func || (int)sl_env_frame(env)->func == env->cfg->exception_func ||
+		r0->type == SL_REG_SCALAR)
 		return 0;
 	sl_say(env, "At subprogram exit the register R0 is not a scalar value (%s)\n",
 		sl_reg_type_name(r0));

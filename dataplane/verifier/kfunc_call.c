@@ -203,6 +203,8 @@ static int check_args(struct sl_env *env, const struct sl_kfunc *kfunc, struct s
 	while (count < 5 && kfunc->call.args[count] != SL_ARG_NONE)
 		count++;
 	err = sl_facts_note_call(env, call, count, 0);
+	if (!err && (kfunc->flags & SL_KFUNC_THROWS))
+		env->facts->calls[env->facts->insns[env->insn].call].throws = true;
 	for (unsigned i = 0; !err && i < count; i++)
 		if (kfunc->call.args[i] != SL_ARG_ANYTHING)
 			err = rules[kfunc->call.args[i]](env, BPF_REG_1 + i, args);
@@ -298,11 +300,17 @@ int sl_check_kfunc_call(struct sl_env *env, const struct bpf_insn *insn)
 		err = check_rcu(env, kfunc);
 	if (!err)
 		err = check_preempt(env, kfunc);
+	if (!err && (kfunc->flags & SL_KFUNC_THROWS))
+		err = sl_exceptions_check_throw(env);
 	if (!err)
 		err = set_result(env, &args);
 	if (err)
 		return err;
 	if (kfunc->call.flags & SL_HELPER_CHANGES_PACKET)
 		sl_state_forget_packet(env->cur);
+	if (kfunc->flags & SL_KFUNC_THROWS) {
+		err = sl_explore_check_all_leaks(env, "bpf_throw");
+		return err ? err : 1;
+	}
 	return kfunc->flags & SL_KFUNC_ITER_NEXT ? sl_iter_next(env, args.frame, args.slot) : 0;
 }

@@ -16,6 +16,7 @@ struct sl_kfunc_args {
 /* kfunc_call.c */
 /* Every kernel function that the program names is one, and the program may name any. */
 int sl_kfuncs_check(const struct sl_prog *prog, struct sl_log *log);
+/* 1: it does not return, the path is at its end. */
 int sl_check_kfunc_call(struct sl_env *env, const struct bpf_insn *insn);
 /* A call of nothing, for a function that the loader did not find: it may not be reached. */
 int sl_kfuncs_check_reached(struct sl_env *env);

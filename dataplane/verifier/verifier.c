@@ -36,8 +36,9 @@ static int check_structure(struct sl_env *env)
 		err = sl_facts_new(env);
 	if (!err)
 		err = sl_sigs_new(env);
-	if (!err)
-		err = sl_exceptions_find(env);
+	/* It is verified whether something calls it or not. */
+	if (!err && env->cfg->exception_func >= 0)
+		env->sigs[env->cfg->exception_func].called = true;
 	if (!err)
 		err = sl_cfg_check_insns(env->cfg, &env->log, sl_maps_resolve, env);
 	if (!err)

@@ -37,11 +37,27 @@
 #define HELPER(id) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, id)
 #define LD_PROGS(dst) \
 	INSN(BPF_LD | BPF_IMM | BPF_DW, dst, BPF_PSEUDO_MAP_FD, 0, 0), INSN(0, 0, 0, 0, 0)
+/* Kernel functions, by name until they are loaded. */
+enum kfunc {
+	FROM_XDP_CALL,
+	THROW_CALL,
+	ITER_NEW_CALL,
+	RCU_LOCK_CALL,
+	PREEMPT_DISABLE_CALL,
+	IRQ_SAVE_CALL,
+	KFUNCS
+};
+#define KFUNC(number) INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, number)
 /* The packet's dynptr at fp-16, its address in R1. */
-#define FROM_XDP                                                                        \
-	MOV(2, 0), MOV_X(3, 10), ADD(3, -16),                                           \
-		INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, 0), MOV_X(1, 10), \
-		ADD(1, -16)
+#define FROM_XDP \
+	MOV(2, 0), MOV_X(3, 10), ADD(3, -16), KFUNC(FROM_XDP_CALL), MOV_X(1, 10), ADD(1, -16)
+#define THROW KFUNC(THROW_CALL)
+/* A function's address in R2, and the rest of a call of bpf_loop: 3 times with R3 = 0. */
+#define LOOP(off)                                                               \
+	MOV(1, 3), INSN(BPF_LD | BPF_IMM | BPF_DW, 2, BPF_PSEUDO_FUNC, 0, off), \
+		INSN(0, 0, 0, 0, 0), MOV(3, 0), MOV(4, 0), HELPER(BPF_FUNC_loop)
+#define NEW_ITERATOR MOV_X(1, 10), ADD(1, -8), MOV(2, 0), MOV(3, 9), KFUNC(ITER_NEW_CALL)
+#define SECOND_CATCHES .main_tag = "exception_callback:second"
 #define EXIT INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 #define RETURN(n) MOV(0, n), EXIT
 #define XDP_DATA LDX(BPF_W, 2, 1, 0), LDX(BPF_W, 3, 1, 4)
@@ -339,6 +355,99 @@ static const struct row rows[] = {
 		XDP, { { INT }, { INT } }, { { 4, GLOBAL } },
 		{ MOV(1, 0), MOV(2, 0), CALL(1), EXIT, RETURN(0) },
 		.main_tag = "exception_callback:second" },
+	{ "exceptions go to a function that nothing calls", NULL, XDP, { { INT } },
+		{ { 2, GLOBAL } }, { RETURN(1), RETURN(2) }, SECOND_CATCHES },
+	{ "exceptions go to a function that is not safe", "invalid read from stack", XDP,
+		{ { INT } }, { { 2, GLOBAL } }, { RETURN(1), LDX(BPF_B, 0, 10, 8), EXIT },
+		SECOND_CATCHES },
+	{ "exceptions go to a function that returns its stack", NULL, XDP, { { INT } },
+		{ { 2, GLOBAL } }, { RETURN(1), MOV_X(0, 10), EXIT }, SECOND_CATCHES },
+	{ "exceptions go to a function that makes tail calls", NULL, XDP, { { INT } },
+		{ { 3, GLOBAL } },
+		{ MOV(1, 4), THROW, EXIT, LD_PROGS(2), MOV(3, 0), MOV(1, 0), RETURN(2) },
+		SECOND_CATCHES },
+	/* Throwing. */
+	{ "thrown by the main program", NULL, XDP, { { INT } }, { { 0, STATIC } },
+		{ MOV(1, 64), THROW, LDX(BPF_B, 0, 10, 8), EXIT } },
+	{ "thrown and not", NULL, XDP, { { INT } }, { { 0, STATIC } },
+		{ LDX(BPF_W, 2, 1, 0), LDX(BPF_W, 3, 1, 4), JGT_X(3, 2, 2), MOV(1, 5), THROW,
+			RETURN(6) } },
+	{ "a negative number thrown", NULL, XDP, { { INT } }, { { 0, STATIC } },
+		{ MOV(1, -7), THROW, EXIT } },
+	{ "a pointer thrown", "R1 is not a scalar", XDP, { { INT } }, { { 0, STATIC } },
+		{ THROW, EXIT } },
+	{ "nothing thrown", "R1 is not a scalar", XDP, { { INT } }, { { 0, STATIC } },
+		{ MOV(2, 2), MOV(1, 2), HELPER(BPF_FUNC_ktime_get_ns), THROW, EXIT } },
+	{ "thrown by a program that may not", "bpf_throw is not allowed",
+		BPF_PROG_TYPE_SOCKET_FILTER, { { INT } }, { { 0, STATIC } },
+		{ MOV(1, 3), THROW, EXIT } },
+	{ "thrown two calls down", NULL, XDP, { { INT } }, { { 4, STATIC }, { 8, STATIC } },
+		{ MOV(1, 6), CALL(2), ADD(0, 1), EXIT, ADD(1, 1), CALL(2), ADD(0, 100), EXIT,
+			JEQ(1, 0, 1), THROW, RETURN(4) } },
+	{ "not thrown two calls down", NULL, XDP, { { INT } }, { { 4, STATIC }, { 8, STATIC } },
+		{ MOV(1, 6), CALL(2), ADD(0, 1), EXIT, ADD(1, -6), CALL(2), ADD(0, 100), EXIT,
+			JEQ(1, 0, 1), THROW, RETURN(4) } },
+	{ "thrown by a global function", NULL, XDP, { { INT } }, { { 4, GLOBAL } },
+		{ MOV(1, 6), CALL(2), ADD(0, 1), EXIT, JNE(1, 6, 1), THROW, MOV_X(0, 1), EXIT } },
+	{ "not thrown by a global function", NULL, XDP, { { INT } }, { { 4, GLOBAL } },
+		{ MOV(1, 6), CALL(2), ADD(0, 1), EXIT, JEQ(1, 6, 1), THROW, MOV_X(0, 1), EXIT } },
+	{ "thrown by a static function of a global one", NULL, XDP, { { LONG } },
+		{ { 4, GLOBAL }, { 8, STATIC } },
+		{ MOV(1, 6), CALL(2), ADD(0, 1), EXIT, ADD(1, 1), CALL(2), ADD(0, 100), EXIT,
+			JNE(1, 7, 1), THROW, MOV_X(0, 1), EXIT } },
+	{ "thrown below a global function that only throws", NULL, XDP, { { INT } },
+		{ { 4, GLOBAL }, { 6, STATIC } },
+		{ MOV(1, 6), CALL(2), ADD(0, 1), EXIT, CALL(1), EXIT, MOV(1, 32), THROW, EXIT } },
+	{ "thrown in the second of two calls", NULL, XDP, { { INT } }, { { 7, STATIC } },
+		{ MOV(1, 1), CALL(5), MOV_X(6, 0), MOV(1, 0), CALL(2), MOV_X(0, 6), EXIT,
+			JNE(1, 0, 2), MOV(1, 50), THROW, MOV_X(0, 1), EXIT } },
+	{ "what the caller holds after a call that may throw", NULL, XDP, { { INT } },
+		{ { 9, STATIC } },
+		{ ST(BPF_DW, 10, -8, 7), MOV(6, 30), MOV(7, 1), MOV_X(1, 7), CALL(4), ADD_X(0, 6),
+			LDX(BPF_DW, 1, 10, -8), ADD_X(0, 1), EXIT, ST(BPF_DW, 10, -8, 9), MOV(6, 5),
+			JNE(1, 0, 2), MOV(1, 50), THROW, MOV(7, 4), RETURN(2) } },
+	{ "caught", NULL, XDP, { { INT } }, { { 3, GLOBAL } },
+		{ MOV(1, 25), THROW, EXIT, MOV_X(0, 1), ADD(0, 10), EXIT }, SECOND_CATCHES },
+	{ "caught from two calls down", NULL, XDP, { { INT } }, { { 4, GLOBAL }, { 7, STATIC } },
+		{ MOV(1, 25), CALL(5), ADD(0, 1), EXIT, MOV_X(0, 1), ADD(0, 10), EXIT, MOV(1, 7),
+			THROW, EXIT },
+		SECOND_CATCHES },
+	{ "nothing to catch", NULL, XDP, { { INT } }, { { 4, GLOBAL }, { 7, STATIC } },
+		{ MOV(1, 25), CALL(5), ADD(0, 1), EXIT, MOV_X(0, 1), ADD(0, 10), EXIT,
+			JEQ(1, 25, 1), THROW, RETURN(8) },
+		SECOND_CATCHES },
+	{ "thrown where it is caught", "bpf_throw kfunc (insn 3) cannot be called from callback",
+		XDP, { { INT } }, { { 2, GLOBAL } }, { RETURN(1), MOV(1, 3), THROW, EXIT },
+		SECOND_CATCHES },
+	{ "thrown by a callback", "bpf_throw kfunc (insn 9) cannot be called from callback", XDP,
+		{ { INT } }, { { 7, STATIC } },
+		{ LOOP(5), EXIT, JEQ(1, 2, 2), MOV(1, 2), THROW, RETURN(0) } },
+	{ "thrown below a callback", "cannot be called from callback subprog 2", XDP, { { INT } },
+		{ { 7, STATIC }, { 9, STATIC } },
+		{ LOOP(5), EXIT, CALL(1), EXIT, JEQ(1, 2, 2), MOV(1, 2), THROW, RETURN(0) } },
+	{ "thrown beside a callback", NULL, XDP, { { INT } }, { { 9, STATIC }, { 11, STATIC } },
+		{ LOOP(7), MOV(1, 9), CALL(3), EXIT, RETURN(0), JEQ(1, 2, 1), THROW, RETURN(0) } },
+	{ "thrown with a reference", "bpf_throw would lead to reference leak", XDP, { { INT } },
+		{ { 0, STATIC } }, { NEW_ITERATOR, MOV(1, 2), THROW, EXIT } },
+	{ "thrown with a reference of the caller's", "bpf_throw would lead to reference leak", XDP,
+		{ { INT } }, { { 7, STATIC } },
+		{ NEW_ITERATOR, CALL(1), EXIT, MOV(1, 2), THROW, EXIT } },
+	{ "thrown without RCU", "bpf_throw cannot be used inside bpf_rcu_read_lock-ed region", XDP,
+		{ { INT } }, { { 0, STATIC } }, { KFUNC(RCU_LOCK_CALL), MOV(1, 2), THROW, EXIT } },
+	{ "thrown without preemption",
+		"bpf_throw cannot be used inside bpf_preempt_disable-ed region", XDP, { { INT } },
+		{ { 0, STATIC } }, { KFUNC(PREEMPT_DISABLE_CALL), MOV(1, 2), THROW, EXIT } },
+	{ "thrown without interrupts",
+		"bpf_throw cannot be used inside bpf_local_irq_save-ed region", XDP, { { INT } },
+		{ { 0, STATIC } },
+		{ MOV_X(1, 10), ADD(1, -8), KFUNC(IRQ_SAVE_CALL), MOV(1, 2), THROW, EXIT } },
+	{ "thrown by a function that may end early", NULL, CLS, { { SK_BUFF } }, { { 3, GLOBAL } },
+		{ CALL(2), ADD(0, 3), EXIT, MOV_X(6, 1),
+			INSN(BPF_LD | BPF_ABS | BPF_W, 0, 0, 0, 5000), MOV(1, 9), THROW, EXIT } },
+	{ "thrown by a function that makes tail calls", NULL, XDP, { { XDP_MD } },
+		{ { 3, GLOBAL } },
+		{ CALL(2), ADD(0, 3), EXIT, LD_PROGS(2), MOV(3, 0), HELPER(BPF_FUNC_tail_call),
+			MOV(1, 9), THROW, EXIT } },
 	{ "packet load that ends the function", NULL, CLS, { { SK_BUFF } }, { { 3, GLOBAL } },
 		{ CALL(2), ADD(0, 3), EXIT, MOV_X(6, 1),
 			INSN(BPF_LD | BPF_ABS | BPF_W, 0, 0, 0, 5000), RETURN(1) } },
@@ -431,15 +540,23 @@ static int load_types(
 	return (int)fd;
 }
 
-static int32_t number_of_from_xdp(void)
+static int32_t number_of(enum kfunc kfunc)
 {
-	static int number;
-	struct btf *btf = number ? NULL : btf__parse("/sys/kernel/btf/vmlinux", NULL);
+	static const char *const names[KFUNCS] = {
+		[FROM_XDP_CALL] = "bpf_dynptr_from_xdp",
+		[THROW_CALL] = "bpf_throw",
+		[ITER_NEW_CALL] = "bpf_iter_num_new",
+		[RCU_LOCK_CALL] = "bpf_rcu_read_lock",
+		[PREEMPT_DISABLE_CALL] = "bpf_preempt_disable",
+		[IRQ_SAVE_CALL] = "bpf_local_irq_save",
+	};
+	static int numbers[KFUNCS];
+	struct btf *btf = numbers[kfunc] ? NULL : btf__parse("/sys/kernel/btf/vmlinux", NULL);
 
-	if (btf)
-		number = btf__find_by_name_kind(btf, "bpf_dynptr_from_xdp", BTF_KIND_FUNC);
+	for (unsigned i = 0; btf && i < KFUNCS; i++)
+		numbers[i] = btf__find_by_name_kind(btf, names[i], BTF_KIND_FUNC);
 	btf__free(btf);
-	return number;
+	return numbers[kfunc];
 }
 
 static long load(enum side side, const struct row *row, char *text, uint32_t size)
@@ -461,7 +578,7 @@ static long load(enum side side, const struct row *row, char *text, uint32_t siz
 			insns[i].imm = progs;
 		if (insns[i].code == (BPF_JMP | BPF_CALL) &&
 			insns[i].src_reg == BPF_PSEUDO_KFUNC_CALL)
-			insns[i].imm = number_of_from_xdp();
+			insns[i].imm = number_of((enum kfunc)insns[i].imm);
 	}
 	memset(&attr, 0, sizeof(attr));
 	attr.prog_type = row->prog_type;
