@@ -18,9 +18,7 @@ enum { DATA_MAX = 256, KEY_MIN = 5, KEY_MAX = 4 + DATA_MAX };
 /* What the kernel can allocate in one piece, less the head of its node. */
 #define VALUE_MAX ((4u << 20) - DATA_MAX - 40)
 
-/*
- * From how many entries on a table of 2^12 or 2^18 tops is worth its memory: 64 KiB and 4 MiB.
- */
+/* From how many entries on a table of 2^12 or 2^18 words is worth its memory: 16 KiB and 1 MiB. */
 enum { SMALL_TABLE_ENTRIES = 512, LARGE_TABLE_ENTRIES = 32768 };
 
 /*
@@ -53,11 +51,14 @@ static int lpm_check_btf(const struct sl_map *map, const struct btf *btf, uint32
 	return btf_is_struct(key) ? 0 : -EINVAL;
 }
 
-static uint32_t table_bits(const union bpf_attr *attr)
+static uint32_t table_bits(const union bpf_attr *attr, size_t area_bytes)
 {
+	/* What a leaf can tell apart. */
+	if (area_bytes / SL_LPM_PIECE_BYTES > SL_LPM_DEEP)
+		return 0;
 	if (attr->max_entries >= LARGE_TABLE_ENTRIES && attr->key_size >= 4 + 3)
 		return SL_LPM_TABLE_BITS_MAX;
-	return attr->max_entries >= SMALL_TABLE_ENTRIES && attr->key_size >= 4 + 2
+	return attr->max_entries >= SMALL_TABLE_ENTRIES && attr->key_size >= 4 + 3
 		       ? 2 * SL_LPM_STRIDE
 		       : 0;
 }
@@ -77,28 +78,34 @@ static int lpm_new(const union bpf_attr *attr, struct sl_map **ret_map)
 {
 	struct sl_lpm *lpm = sl_map_alloc(sizeof(*lpm), &sl_lpm_ops, attr);
 	struct sl_lpm_desc *d;
+	size_t area_bytes;
 
 	if (!lpm)
 		return -ENOMEM;
 	d = sl_lpm_desc_of(lpm);
 	d->data_size = attr->key_size - 4;
 	d->max_prefixlen = d->data_size * 8;
-	d->value_offset = sl_round_up(attr->key_size, 8u);
+	d->value_offset =
+		sl_round_up(offsetof(struct sl_lpm_entry, prefixlen) + attr->key_size, 8u);
 	d->root = &lpm->root;
 	d->shortest = &lpm->shortest;
-	d->table_bits = table_bits(attr);
 	lpm->arena = sl_lpm_arena_new(
 		attr->max_entries, d->max_prefixlen, d->value_offset + d->map.value_stride);
+	if (!lpm->arena)
+		goto fail;
+	d->area = sl_lpm_arena_area(lpm->arena, &area_bytes);
+	d->table_bits = table_bits(attr, area_bytes);
 	if (d->table_bits) {
-		lpm->table_bytes = sizeof(struct sl_lpm_top) << d->table_bits;
+		lpm->table_bytes = sizeof(*d->table) << d->table_bits;
 		d->table = sl_area_new(lpm->table_bytes, 0);
-	}
-	if (!lpm->arena || (d->table_bits && !d->table)) {
-		lpm_free(&lpm->map);
-		return -ENOMEM;
+		if (!d->table)
+			goto fail;
 	}
 	*ret_map = &lpm->map;
 	return 0;
+fail:
+	lpm_free(&lpm->map);
+	return -ENOMEM;
 }
 
 static uint64_t lpm_memory_bytes(const struct sl_map *map)
@@ -183,7 +190,7 @@ static int lpm_next_key(struct sl_map *map, const void *key, void *ret_next)
 
 	if (!next)
 		return -ENOENT;
-	memcpy(ret_next, next, map->desc.key_size);
+	memcpy(ret_next, &next->prefixlen, map->desc.key_size);
 	return 0;
 }
 

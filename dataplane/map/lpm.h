@@ -15,33 +15,49 @@
  * Where a path does not branch nodes are left out: `skip` holds the bits from `start`, where the
  * parent ends, to `depth`, at its top.
  */
-enum { SL_LPM_STRIDE = 6, SL_LPM_SKIP_MAX = 54, SL_LPM_TABLE_BITS_MAX = 18 };
-
-struct sl_lpm_entry {
-	uint32_t prefixlen;
-	uint8_t data[]; /* the key's, all of it; then, at value_offset from the entry, the value */
-};
+enum { SL_LPM_STRIDE = 6, SL_LPM_SKIP_MAX = 54 };
 
 struct sl_lpm_node {
 	uint64_t external, full, internal;
 	uint64_t skip;
 	uint16_t start, depth; /* in bits from the key's first */
 	uint32_t slot_count;
+	uint64_t best; /* of a leaf's node: the entry of the longest prefix that ends above */
 	uint64_t slots[]; /* addresses of nodes or entries; readers load with acquire */
 };
 
 /*
- * The top of a large trie once more: by the key's first bits, the longest prefix that is not longer
- * than those, and the first node that is not higher.
+ * The top of a large trie once more, so that most look-ups take two loads to an entry: `table` has
+ * one word for each group of paths that begin with the same table_bits bits: the index of the
+ * group's run, in pieces of the arena's area. A run tells the next six bits apart: bit i of
+ * `starts` is set where those from i on have another leaf than those before (bit 0 always is), and
+ * `leaves` has one for each bit. A leaf is the index of an entry, of 0 for none, or, with
+ * SL_LPM_DEEP, of the first node below, which knows the entry that is the best above.
+ *
+ * Where a group has one leaf its word is that leaf's: each entry begins with a run that has the
+ * entry for its only leaf. So does piece 0, for none.
  */
-struct sl_lpm_top {
-	uint64_t best; /* address of the entry */
-	uint64_t node;
+#define SL_LPM_DEEP 0x80000000u
+
+enum { SL_LPM_PIECE_BYTES = 32, SL_LPM_TABLE_BITS_MAX = 18 };
+enum { SL_LPM_LEAF_BITS_MAX = SL_LPM_TABLE_BITS_MAX + SL_LPM_STRIDE };
+
+struct sl_lpm_run {
+	uint64_t starts; /* never changes */
+	uint32_t leaves[]; /* readers load with acquire */
+};
+
+struct sl_lpm_entry {
+	uint64_t starts; /* of the entry as a run: 1, and itself */
+	uint32_t self;
+	uint32_t prefixlen;
+	uint8_t data[]; /* the key's, all of it; then, at value_offset from the entry, the value */
 };
 
 struct sl_lpm_desc {
 	struct sl_map_desc map;
-	struct sl_lpm_top *table; /* NULL for a small trie */
+	uint32_t *table; /* NULL for a small trie */
+	uint8_t *area; /* of the pieces */
 	uint32_t table_bits;
 	uint32_t data_size; /* bytes of a key after its length */
 	uint32_t max_prefixlen;

@@ -8,16 +8,16 @@
 #include "rcu.h"
 
 /*
- * Pieces are multiples of PIECE_BYTES. Each size has a list of free ones, linked through their
+ * Pieces are multiples of SL_LPM_PIECE_BYTES. Each size has a list of free ones, linked through their
  * first word. Retired pieces may still be read, so they wait outside, in the order in which they
  * were retired, each with its RCU token; the oldest are looked at first.
  */
-enum { PIECE_BYTES = 32, SIZES = 64, RETIRED_MAX = 1 << 16, SLACK_BYTES = 64 << 20 };
+enum { SIZES = 64, RETIRED_MAX = 1 << 16, SLACK_BYTES = 64 << 20 };
 
 #define AREA_MAX (1ull << 44)
 
 /* The largest node has 63 children, as many full prefixes, and 62 others. */
-static_assert(sizeof(struct sl_lpm_node) + (64 + 64 + 62) * 8 <= PIECE_BYTES * SIZES,
+static_assert(sizeof(struct sl_lpm_node) + (64 + 64 + 62) * 8 <= SL_LPM_PIECE_BYTES * SIZES,
 	"a node fits the largest piece");
 
 struct retired {
@@ -38,7 +38,7 @@ struct sl_lpm_arena {
 
 static uint32_t size_index(uint32_t bytes)
 {
-	uint32_t index = (bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+	uint32_t index = (bytes + SL_LPM_PIECE_BYTES - 1) / SL_LPM_PIECE_BYTES;
 
 	return sl_min(index, (uint32_t)SIZES + 1);
 }
@@ -55,8 +55,8 @@ static void **list_of(struct sl_lpm_arena *arena, uint32_t index)
 static size_t worst_bytes(uint32_t max_entries, uint32_t max_prefixlen, uint32_t entry_bytes)
 {
 	uint64_t chain = 3 + max_prefixlen / (SL_LPM_SKIP_MAX + SL_LPM_STRIDE);
-	uint64_t each = sl_round_up(entry_bytes, (uint32_t)PIECE_BYTES) + chain * 2 * PIECE_BYTES +
-			SIZES * 3 * 8;
+	uint64_t each = sl_round_up(entry_bytes, (uint32_t)SL_LPM_PIECE_BYTES) +
+			chain * 2 * SL_LPM_PIECE_BYTES + SIZES * 3 * 8;
 
 	/* No machine has more memory: such a map is full when the memory is. */
 	return sl_min(SLACK_BYTES + max_entries * each, AREA_MAX);
@@ -79,6 +79,8 @@ struct sl_lpm_arena *sl_lpm_arena_new(
 	}
 	/* Most tries are small: they shall not cost a huge page. */
 	madvise(arena->area, SL_AREA_HUGE_BYTES, MADV_NOHUGEPAGE);
+	((struct sl_lpm_run *)arena->area)->starts = 1;
+	arena->used_bytes = SL_LPM_PIECE_BYTES;
 	return arena;
 }
 
@@ -89,6 +91,12 @@ void sl_lpm_arena_free(struct sl_lpm_arena *arena)
 	sl_area_free(arena->area, arena->len_bytes);
 	sl_area_free(arena->retired, RETIRED_MAX * sizeof(struct retired));
 	free(arena);
+}
+
+void *sl_lpm_arena_area(const struct sl_lpm_arena *arena, size_t *ret_len_bytes)
+{
+	*ret_len_bytes = arena->len_bytes;
+	return arena->area;
 }
 
 static void put_free(struct sl_lpm_arena *arena, void *piece, uint32_t index)
@@ -114,7 +122,8 @@ static void reclaim(struct sl_lpm_arena *arena, unsigned most)
 
 bool sl_lpm_arena_ready(struct sl_lpm_arena *arena, unsigned pieces)
 {
-	size_t bytes = arena->entry_bytes + PIECE_BYTES + (size_t)pieces * PIECE_BYTES * SIZES;
+	size_t bytes = arena->entry_bytes + SL_LPM_PIECE_BYTES +
+		       (size_t)pieces * SL_LPM_PIECE_BYTES * SIZES;
 
 	/* More than a change retires, so that the queue gets shorter. */
 	reclaim(arena, 2 * pieces);
@@ -132,7 +141,7 @@ void *sl_lpm_arena_get(struct sl_lpm_arena *arena, uint32_t bytes)
 		return piece;
 	}
 	piece = arena->area + arena->used_bytes;
-	arena->used_bytes += sl_round_up(bytes, (uint32_t)PIECE_BYTES);
+	arena->used_bytes += sl_round_up(bytes, (uint32_t)SL_LPM_PIECE_BYTES);
 	return piece;
 }
 

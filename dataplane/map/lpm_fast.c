@@ -61,7 +61,7 @@ static inline __attribute__((always_inline)) const uint64_t *longest(
 }
 
 /* The deepest match below `node`, or what `best` points to. */
-static inline __attribute__((always_inline)) const uint64_t *descend(const struct sl_lpm_node *node,
+static inline __attribute__((always_inline)) uint64_t descend(const struct sl_lpm_node *node,
 	const struct bits *key, uint32_t data_size, const uint64_t *best)
 {
 	while (node) {
@@ -80,21 +80,38 @@ static inline __attribute__((always_inline)) const uint64_t *descend(const struc
 			&node->slots[__builtin_popcountll(node->external & below(bit))],
 			__ATOMIC_ACQUIRE);
 	}
-	return best;
+	return __atomic_load_n(best, __ATOMIC_ACQUIRE);
 }
 
-static inline __attribute__((always_inline)) const uint64_t *search(
+static inline __attribute__((always_inline)) const void *piece(
+	const struct sl_lpm_desc *lpm, uint32_t leaf)
+{
+	return lpm->area + (uint64_t)(leaf & ~SL_LPM_DEEP) * SL_LPM_PIECE_BYTES;
+}
+
+/* The address of the entry, or 0. */
+static inline __attribute__((always_inline)) uint64_t search(
 	const struct sl_lpm_desc *lpm, const struct bits *key)
 {
-	const struct sl_lpm_top *top;
+	const struct sl_lpm_node *node;
+	const struct sl_lpm_run *run;
+	uint64_t word, upto;
+	uint32_t leaf;
 
 	if (lpm->table_bits == 0)
 		return descend(
 			(const struct sl_lpm_node *)__atomic_load_n(lpm->root, __ATOMIC_ACQUIRE),
 			key, lpm->data_size, lpm->shortest);
-	top = &lpm->table[from_bit(key, lpm->data_size, 0) >> (64 - lpm->table_bits)];
-	return descend((const struct sl_lpm_node *)__atomic_load_n(&top->node, __ATOMIC_ACQUIRE),
-		key, lpm->data_size, &top->best);
+	word = from_bit(key, lpm->data_size, 0);
+	run = piece(lpm,
+		__atomic_load_n(&lpm->table[word >> (64 - lpm->table_bits)], __ATOMIC_ACQUIRE));
+	upto = (2ull << (word << lpm->table_bits >> (64 - SL_LPM_STRIDE))) - 1;
+	leaf = __atomic_load_n(
+		&run->leaves[__builtin_popcountll(run->starts & upto) - 1], __ATOMIC_ACQUIRE);
+	if (!(leaf & SL_LPM_DEEP))
+		return leaf ? (uint64_t)piece(lpm, leaf) : 0;
+	node = piece(lpm, leaf);
+	return descend(node, key, lpm->data_size, &node->best);
 }
 
 SL_FAST_INLINE
@@ -102,7 +119,6 @@ void *sl_lpm_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, co
 {
 	const struct sl_lpm_desc *lpm = (const struct sl_lpm_desc *)desc;
 	const uint8_t *data = (const uint8_t *)key + 4;
-	const uint64_t *slot;
 	struct bits bits = { 0 };
 	uint8_t padded[256 + 8];
 	uint32_t prefixlen;
@@ -121,8 +137,7 @@ void *sl_lpm_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, co
 		__builtin_memset(padded + lpm->data_size, 0, 8);
 		bits.bytes = padded;
 	}
-	slot = search(lpm, &bits);
-	entry = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+	entry = search(lpm, &bits);
 	if (!entry)
 		entry = __atomic_load_n(lpm->shortest, __ATOMIC_ACQUIRE);
 	return sl_likely(entry != 0) ? (uint8_t *)entry + lpm->value_offset : NULL;

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lpm_node.h"
+
 #include "value_copy.h"
 
 /*
@@ -13,106 +15,8 @@
  * below its length. Paths are as short as can be: a node has a prefix or two children, unless it
  * continues a gap longer than SL_LPM_SKIP_MAX.
  *
- * The table (lpm.h) repeats the top of the trie. A prefix is found either through its slots' `best`
- * or below their `node`, by its length; so a change moves one of the two and a reader in between
- * sees the trie before or after as well. Only one slot leads to a given node: its path is at least
- * as long as the slot's bits.
+ * Every change is told to the table of the trie's top: lpm_table.c.
  */
-
-enum kind { CHILD, FULL, INTERNAL };
-
-/* Where something is, or would be, in a node. */
-struct place {
-	enum kind kind;
-	unsigned bit;
-};
-
-/* A prefix as the functions below see it. */
-struct prefix {
-	const uint8_t *data;
-	uint32_t data_size;
-	uint32_t len; /* bits */
-};
-
-static struct prefix prefix_of(const struct sl_lpm *lpm, const void *key)
-{
-	struct prefix p = { .data = (const uint8_t *)key + 4,
-		.data_size = sl_lpm_desc_of(lpm)->data_size };
-
-	memcpy(&p.len, key, sizeof(p.len));
-	return p;
-}
-
-/* `count` bits from bit `at` on, at the bottom; zeroes behind the key's last. */
-static uint64_t bits(const struct prefix *p, unsigned at, unsigned count)
-{
-	uint64_t value = 0;
-
-	for (unsigned byte = at / 8; byte <= (at + count) / 8; byte++) {
-		int up = 64 - 8 - 8 * (int)(byte - at / 8) + (int)(at % 8);
-		uint64_t b = byte < p->data_size ? p->data[byte] : 0;
-
-		value |= up >= 0 ? b << up : b >> -up;
-	}
-	return count ? value >> (64 - count) : 0;
-}
-
-static unsigned step_at(const struct prefix *p, unsigned at)
-{
-	return (unsigned)bits(p, at, SL_LPM_STRIDE);
-}
-
-static uint64_t skip_bits(const struct prefix *p, unsigned start, unsigned depth)
-{
-	return depth > start ? bits(p, start, depth - start) << (64 - (depth - start)) : 0;
-}
-
-/* Depth of the node that a prefix of this length is in; it is not 0. */
-static unsigned depth_of(uint32_t len)
-{
-	return (len - 1) / SL_LPM_STRIDE * SL_LPM_STRIDE;
-}
-
-static struct place place_at(const struct prefix *p, unsigned depth)
-{
-	unsigned len = p->len - depth, step = step_at(p, depth);
-
-	if (len == SL_LPM_STRIDE)
-		return (struct place){ FULL, step };
-	return (struct place){ INTERNAL, (1u << len) - 2 + (step >> (SL_LPM_STRIDE - len)) };
-}
-
-static uint64_t map_of(const struct sl_lpm_node *node, enum kind kind)
-{
-	return kind == CHILD ? node->external : kind == FULL ? node->full : node->internal;
-}
-
-static bool has(const struct sl_lpm_node *node, struct place at)
-{
-	return map_of(node, at.kind) >> at.bit & 1;
-}
-
-static unsigned slot_index(const struct sl_lpm_node *node, struct place at)
-{
-	unsigned index = __builtin_popcountll(map_of(node, at.kind) & ((1ull << at.bit) - 1));
-
-	if (at.kind != CHILD)
-		index += __builtin_popcountll(node->external);
-	if (at.kind == INTERNAL)
-		index += __builtin_popcountll(node->full);
-	return index;
-}
-
-static uint64_t load(const uint64_t *slot)
-{
-	return __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-}
-
-/* Pairs with the acquire of readers. */
-static void publish(uint64_t *slot, const void *what)
-{
-	__atomic_store_n(slot, (uint64_t)what, __ATOMIC_RELEASE);
-}
 
 static uint32_t node_bytes(uint32_t slot_count)
 {
@@ -226,20 +130,6 @@ static struct sl_lpm_node *path_new(struct sl_lpm *lpm, const struct prefix *p, 
 	return node;
 }
 
-/* How many of the bits from node->start on the prefix's path has in common with the node's. */
-static unsigned common_bits(const struct sl_lpm_node *node, const struct prefix *p)
-{
-	unsigned len = node->depth - node->start;
-	uint64_t wrong = (skip_bits(p, node->start, node->depth) ^ node->skip);
-
-	return wrong ? sl_min((unsigned)__builtin_clzll(wrong), len) : len;
-}
-
-static bool on_path(const struct sl_lpm_node *node, const struct prefix *p)
-{
-	return common_bits(node, p) == (unsigned)node->depth - node->start;
-}
-
 /* The node that has the prefix, if it has; *ret_slot is where. */
 static uint64_t *find(const struct sl_lpm *lpm, const struct prefix *p)
 {
@@ -324,43 +214,9 @@ void *sl_lpm_lookup_short(const struct sl_map_desc *desc, const void *key)
 	return entry ? (uint8_t *)entry + d->value_offset : NULL;
 }
 
-/* The table's slot for bits at the top of a word. */
-static struct sl_lpm_top *top_of(const struct sl_lpm_desc *d, uint64_t word)
-{
-	return &d->table[word >> (64 - d->table_bits)];
-}
-
 static uint64_t first_bits(const struct prefix *p)
 {
-	return bits(p, 0, SL_LPM_TABLE_BITS_MAX) << (64 - SL_LPM_TABLE_BITS_MAX);
-}
-
-/* Looks up once more which node the path with these first bits leads to. */
-static void refresh_node(struct sl_lpm *lpm, uint64_t word)
-{
-	const struct sl_lpm_desc *d = sl_lpm_desc_of(lpm);
-	uint8_t data[8];
-	struct prefix p = { .data = data, .data_size = sizeof(data) };
-	struct sl_lpm_node *node = (struct sl_lpm_node *)lpm->root;
-
-	if (!d->table_bits)
-		return;
-	word = __builtin_bswap64(word);
-	memcpy(data, &word, sizeof(data));
-	while (node) {
-		unsigned known = sl_min((unsigned)node->depth, d->table_bits) - node->start;
-		struct place at = { CHILD, step_at(&p, node->depth) };
-
-		if (known && (bits(&p, node->start, known) ^ node->skip >> (64 - known))) {
-			node = NULL;
-			break;
-		}
-		if (node->depth >= d->table_bits)
-			break;
-		node = has(node, at) ? (struct sl_lpm_node *)node->slots[slot_index(node, at)]
-				     : NULL;
-	}
-	publish(&top_of(d, __builtin_bswap64(word))->node, node);
+	return bits(p, 0, SL_LPM_LEAF_BITS_MAX) << (64 - SL_LPM_LEAF_BITS_MAX);
 }
 
 /* The first bits of all keys below a node that the prefix's path leads up to the start of. */
@@ -368,28 +224,9 @@ static uint64_t first_bits_of(const struct prefix *p, const struct sl_lpm_node *
 {
 	unsigned start = node->start;
 
-	if (start >= SL_LPM_TABLE_BITS_MAX)
+	if (start >= SL_LPM_LEAF_BITS_MAX)
 		return first_bits(p);
 	return (start ? bits(p, 0, start) << (64 - start) : 0) | node->skip >> start;
-}
-
-/* The slots that a short prefix covers now have `entry` instead of `old` or of a shorter one. */
-static void spread(struct sl_lpm *lpm, const struct prefix *p, uint64_t old, uint64_t entry)
-{
-	const struct sl_lpm_desc *d = sl_lpm_desc_of(lpm);
-	struct sl_lpm_top *first;
-	uint64_t count;
-
-	if (!d->table_bits || p->len > d->table_bits || p->len == 0)
-		return;
-	first = &d->table[bits(p, 0, p->len) << (d->table_bits - p->len)];
-	count = 1ull << (d->table_bits - p->len);
-	for (struct sl_lpm_top *top = first; top < first + count; top++) {
-		const struct sl_lpm_entry *best = (const struct sl_lpm_entry *)top->best;
-
-		if (top->best == old || (!old && best && best->prefixlen < p->len))
-			publish(&top->best, (const void *)entry);
-	}
 }
 
 static struct sl_lpm_entry *entry_new(struct sl_lpm *lpm, const struct prefix *p, const void *value)
@@ -398,6 +235,8 @@ static struct sl_lpm_entry *entry_new(struct sl_lpm *lpm, const struct prefix *p
 	struct sl_lpm_entry *entry = sl_lpm_arena_get(lpm->arena, entry_bytes(d));
 	uint8_t *at = (uint8_t *)entry + d->value_offset;
 
+	entry->starts = 1;
+	entry->self = ((uint8_t *)entry - d->area) / SL_LPM_PIECE_BYTES;
 	entry->prefixlen = p->len;
 	memcpy(entry->data, p->data, p->data_size);
 	memset(at + d->map.value_stride - 8, 0, 8);
@@ -431,7 +270,7 @@ static void split(struct sl_lpm *lpm, uint64_t *link, const struct prefix *p,
 	alone = single(lpm, p, old->start, depth, (struct place){ CHILD, step }, below);
 	publish(link, with(lpm, alone, at, entry));
 	sl_lpm_arena_put(lpm->arena, alone, node_bytes(alone->slot_count));
-	refresh_node(lpm, other);
+	sl_lpm_table_refresh(lpm, other);
 	retire_node(lpm, old);
 }
 
@@ -467,14 +306,14 @@ static void insert(struct sl_lpm *lpm, const struct prefix *p, const struct sl_l
 		retire_node(lpm, node);
 		break;
 	}
-	refresh_node(lpm, first_bits(p));
-	spread(lpm, p, 0, (uint64_t)entry);
+	sl_lpm_table_refresh(lpm, first_bits(p));
+	sl_lpm_table_spread(lpm, p, NULL, entry);
 }
 
-/* How many pieces an insertion may take: a chain of nodes, both parts of a split, the entry. */
+/* How many pieces an insertion may take: a chain of nodes, both parts of a split, runs, the entry. */
 static unsigned pieces_needed(uint32_t len)
 {
-	return 6 + len / (SL_LPM_SKIP_MAX + SL_LPM_STRIDE);
+	return 9 + len / (SL_LPM_SKIP_MAX + SL_LPM_STRIDE);
 }
 
 int sl_lpm_put(struct sl_lpm *lpm, const void *key, const void *value, uint64_t flags)
@@ -498,7 +337,7 @@ int sl_lpm_put(struct sl_lpm *lpm, const void *key, const void *value, uint64_t 
 	if (slot) {
 		publish(slot, entry);
 		if (old) {
-			spread(lpm, &p, old, (uint64_t)entry);
+			sl_lpm_table_spread(lpm, &p, (const struct sl_lpm_entry *)old, entry);
 			retire_entry(lpm, old);
 		}
 		return 0;
@@ -541,7 +380,7 @@ static void remove_slot(struct sl_lpm *lpm, uint64_t *link, struct place at, con
 		kept = merged(lpm, node, p, &other);
 	}
 	publish(link, kept);
-	refresh_node(lpm, other);
+	sl_lpm_table_refresh(lpm, other);
 	if (kept != node)
 		retire_node(lpm, child);
 	retire_node(lpm, old);
@@ -569,7 +408,7 @@ static void remove_at(struct sl_lpm *lpm, uint64_t **links, unsigned count, stru
 	}
 	if (top > 0)
 		remove_slot(lpm, links[top - 1], at, p);
-	refresh_node(lpm, first_bits(p));
+	sl_lpm_table_refresh(lpm, first_bits(p));
 	/* Nothing leads to these any more; each link is in the one before. */
 	for (unsigned i = top; i < count; i++) {
 		struct sl_lpm_node *node = i == top ? empty : (struct sl_lpm_node *)*links[i];
@@ -631,7 +470,8 @@ int sl_lpm_take(struct sl_lpm *lpm, const void *key)
 		publish(&lpm->shortest, NULL);
 	} else {
 		remove_at(lpm, links, count, at, &p);
-		spread(lpm, &p, entry, longest_match(lpm, &p, p.len));
+		sl_lpm_table_spread(lpm, &p, (const struct sl_lpm_entry *)entry,
+			(const struct sl_lpm_entry *)longest_match(lpm, &p, p.len));
 	}
 	retire_entry(lpm, entry);
 	return 0;

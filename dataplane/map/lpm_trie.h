@@ -39,6 +39,17 @@ SL_ANY struct sl_lpm_entry *sl_lpm_next(const struct sl_lpm *lpm, const void *ke
 SL_ANY int sl_lpm_put(struct sl_lpm *lpm, const void *key, const void *value, uint64_t flags);
 SL_ANY int sl_lpm_take(struct sl_lpm *lpm, const void *key);
 
+struct prefix;
+
+/*
+ * The table's part of a change, after the trie's and before anything is retired: what is below a
+ * path with these first bits (at the top of the word) has changed; a prefix has `entry` instead of
+ * `old` (NULL: what is there now, or a shorter one).
+ */
+SL_ANY void sl_lpm_table_refresh(struct sl_lpm *lpm, uint64_t word);
+SL_ANY void sl_lpm_table_spread(struct sl_lpm *lpm, const struct prefix *p,
+	const struct sl_lpm_entry *old, const struct sl_lpm_entry *entry);
+
 /*
  * Memory of nodes and entries: pieces of some sizes cut from one area of address space, so that
  * a worker can take one without a system call. Only with the trie's lock held. A retired
@@ -47,6 +58,8 @@ SL_ANY int sl_lpm_take(struct sl_lpm *lpm, const void *key);
 SL_CONTROL struct sl_lpm_arena *sl_lpm_arena_new(
 	uint32_t max_entries, uint32_t max_prefixlen, uint32_t entry_bytes);
 SL_CONTROL void sl_lpm_arena_free(struct sl_lpm_arena *arena);
+/* All pieces are below *ret_len_bytes; piece 0 is an empty run. */
+SL_CONTROL void *sl_lpm_arena_area(const struct sl_lpm_arena *arena, size_t *ret_len_bytes);
 /* Whether a change of the trie can go on: that many pieces of any size can be had and retired. */
 SL_ANY bool sl_lpm_arena_ready(struct sl_lpm_arena *arena, unsigned pieces);
 SL_ANY void *sl_lpm_arena_get(struct sl_lpm_arena *arena, uint32_t bytes);
