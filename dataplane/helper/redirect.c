@@ -28,18 +28,21 @@ SL_HELPER_FN(redirect_map)
 	uint64_t verdict_mask = XDP_ABORTED | XDP_DROP | XDP_PASS | XDP_TX;
 	uint64_t known = verdict_mask;
 	uint32_t key = (uint32_t)r2;
+	void *entry = NULL;
 
 	if (map->desc.type == BPF_MAP_TYPE_DEVMAP || map->desc.type == BPF_MAP_TYPE_DEVMAP_HASH)
 		known |= BPF_F_BROADCAST | BPF_F_EXCLUDE_INGRESS;
 	if (r3 & ~known)
 		return XDP_ABORTED;
-	if (!(r3 & BPF_F_BROADCAST) && !map->ops->lookup(&map->desc, ctx, &key)) {
+	if (!(r3 & BPF_F_BROADCAST))
+		entry = map->ops->lookup(&map->desc, ctx, &key);
+	if (!(r3 & BPF_F_BROADCAST) && !entry) {
 		run->redirect_map = NULL;
 		run->redirect_ifindex = 0;
 		return r3 & verdict_mask;
 	}
 	run->redirect_map = map;
-	run->redirect_key = key;
+	run->redirect_entry = entry;
 	run->redirect_flags = r3;
 	run->redirect_ifindex = 0;
 	return XDP_REDIRECT;

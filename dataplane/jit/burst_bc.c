@@ -28,7 +28,7 @@ static inline bool put_packet(struct sl_ctx *ctx, const struct sl_burst *burst, 
 static inline void note_redirect(const struct sl_run *run, struct sl_redirect *redirect)
 {
 	redirect->ifindex = run->redirect_ifindex;
-	redirect->key = run->redirect_key;
+	redirect->entry = run->redirect_entry;
 	redirect->flags = run->redirect_flags;
 	redirect->map = run->redirect_map;
 }

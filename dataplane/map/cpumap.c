@@ -2,10 +2,11 @@
 #include <string.h>
 
 #include "cpu.h"
+#include "cpu_queue.h"
 #include "redirect_target.h"
 #include "type.h"
 
-/* CPUMAP: queues to other CPUs, by CPU. */
+/* CPUMAP: queues to other CPUs (cpu_queue.h), by CPU. */
 
 enum { QUEUE_MAX = 16384 };
 
@@ -38,11 +39,15 @@ static int cpumap_update(struct sl_map *map, const void *key, const void *value,
 		return -EOVERFLOW;
 	if (cpu >= sl_cpu_count())
 		return -ENODEV;
-	/* The kernel's own answer to a program that does not fit. */
 	if (length)
 		err = sl_redirect_target_new(map, value, BPF_XDP_CPUMAP, &target);
-	if (err)
+	if (length && !err)
+		err = sl_cpu_queue_new(cpu, length, target->prog, &target->queue);
+	/* The kernel's own answer to a program that does not fit. */
+	if (err) {
+		sl_redirect_target_retire(target);
 		return -ENOMEM;
+	}
 	sl_redirect_array_set(map, cpu, target);
 	return 0;
 }

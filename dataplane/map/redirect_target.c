@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "area.h"
+#include "cpu_queue.h"
 #include "fd.h"
 #include "prog.h"
 #include "type.h"
@@ -58,8 +59,11 @@ int sl_redirect_target_new(const struct sl_map *map, const void *value,
 
 static void destroy(struct sl_redirect_target *target)
 {
-	if (target && target->prog)
-		sl_object_unref(&target->prog->obj);
+	if (target) {
+		sl_cpu_queue_close(target->queue);
+		if (target->prog)
+			sl_object_unref(&target->prog->obj);
+	}
 	free(target);
 }
 
@@ -153,10 +157,4 @@ int sl_redirect_sys_lookup(struct sl_map *map, const void *key, void *ret_value,
 		return -ENOENT;
 	memcpy(ret_value, target, map->desc.value_size);
 	return 0;
-}
-
-const struct sl_redirect_target *sl_redirect_find(const struct sl_map *map, uint32_t key)
-{
-	/* The value that programs see is how the entry begins. */
-	return map->ops->lookup(&map->desc, NULL, &key);
 }

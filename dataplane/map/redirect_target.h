@@ -3,12 +3,13 @@
 #include "map.h"
 #include "rcu.h"
 
+struct sl_cpu_queue;
 struct sl_prog;
 
 /*
  * What DEVMAP, DEVMAP_HASH and CPUMAP map to. An entry is never changed: an update replaces it, and
- * the old one goes after a grace period. A worker finds it when it acts on XDP_REDIRECT, later in the
- * burst than bpf_redirect_map looked.
+ * the old one goes after a grace period, since a worker acts on XDP_REDIRECT later in the burst than
+ * bpf_redirect_map found the entry.
  */
 struct sl_redirect_target {
 	/* As programs and user space see it: struct bpf_devmap_val or bpf_cpumap_val. */
@@ -17,6 +18,7 @@ struct sl_redirect_target {
 
 	uint32_t key;
 	struct sl_prog *prog; /* reference, NULL for none: runs on what is redirected here */
+	struct sl_cpu_queue *queue; /* of a CPUMAP; closed with the entry */
 	struct sl_redirect_target *next; /* in its bucket */
 	struct sl_rcu_head rcu;
 };
@@ -55,11 +57,9 @@ SL_CONTROL int sl_redirect_sys_lookup(
 	struct sl_map *map, const void *key, void *ret_value, uint64_t flags);
 
 /*
- * For the ports, in a read section: the entry of a key, of any of the three types; and the entries of
- * a DEVMAP or DEVMAP_HASH one after the other, from *position 0 on. NULL where there is none (any
- * more). Between two calls others may change the map.
+ * For the ports, in a read section: the entries of a DEVMAP or DEVMAP_HASH one after the other, from
+ * *position 0 on. NULL where there is none (any more). Between two calls others may change the map.
  */
-SL_ANY const struct sl_redirect_target *sl_redirect_find(const struct sl_map *map, uint32_t key);
 SL_ANY const struct sl_redirect_target *sl_redirect_next(
 	const struct sl_map *map, uint64_t *position);
 

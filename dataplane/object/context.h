@@ -23,7 +23,7 @@ struct sl_run {
 	uint32_t redirect_ifindex; /* 0: none asked for */
 	uint64_t redirect_flags;
 	struct sl_map *redirect_map; /* NULL unless bpf_redirect_map */
-	uint32_t redirect_key;
+	void *redirect_entry; /* of the map, until the next quiescent state; NULL for all of them */
 	uint32_t tail_failed; /* tail calls that fell through, counted for statistics */
 	uint64_t random; /* state of bpf_get_prandom_u32 */
 	uint8_t redirect_nexthop[20]; /* struct bpf_redir_neigh of bpf_redirect_neigh */
@@ -119,7 +119,7 @@ struct sl_burst {
 
 struct sl_redirect {
 	uint32_t ifindex;
-	uint32_t key;
 	uint64_t flags;
 	struct sl_map *map;
+	void *entry;
 };

@@ -43,8 +43,10 @@ int sluice_counters_read(uint32_t ifindex, int worker, struct sluice_counters *r
 			continue;
 		for (uint32_t port = first; port <= last; port++)
 			add(ret_counters, &sl_worker_at(w)->counters[port]);
-		if (!ifindex)
+		if (!ifindex) {
 			add(ret_counters, &sl_worker_at(w)->retired);
+			add(ret_counters, &sl_worker_at(w)->homeless);
+		}
 	}
 	sl_port_unlock();
 	return 0;

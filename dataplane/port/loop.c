@@ -25,9 +25,6 @@
 /* Ports that one packet may visit by redirects from TC. */
 enum { HOPS_MAX = 8 };
 
-/* Packets ahead of the one that a program runs on, whose data is fetched into the cache. */
-enum { PREFETCH = 4 };
-
 enum { VLAN_LEN = 4, VERDICTS = XDP_REDIRECT + 1 };
 
 static_assert(XDP_ABORTED == 0 && XDP_REDIRECT == 4, "indices of the table below");
@@ -90,7 +87,7 @@ static void skb_begin(struct sl_ctx *ctx, struct sl_worker *worker, struct sl_po
 	sl_packet_begin_skb(ctx, pkt);
 	ctx->data_meta -= meta_len;
 	if (port->rx_queues > 1)
-		ctx->queue_mapping = queue + 1u;
+		ctx->queue_mapping = (uint16_t)(queue + 1);
 }
 
 static uint16_t read_be16(const uint8_t *p)
@@ -319,14 +316,14 @@ void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	for (unsigned i = 0; i < n; i++) {
 		struct sl_ctx ctx;
 
-		if (i + PREFETCH < n)
-			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + PREFETCH], void *));
+		if (i + SL_PREFETCH < n)
+			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + SL_PREFETCH], void *));
 		skb_begin(&ctx, worker, port, queue, pkts[i], meta_lens[i]);
 		walk(worker, port, &ctx, true);
 	}
 }
 
-/* For code without a burst entry. */
+/* For code without a burst entry, and packets with metadata. */
 static void run_one_by_one(const struct sl_prog *prog, struct sl_burst *burst)
 {
 	struct sl_run *run = burst->ctx->run;
@@ -337,30 +334,44 @@ static void run_one_by_one(const struct sl_prog *prog, struct sl_burst *burst)
 
 		sl_packet_begin(&ctx, burst->pkts[i]);
 		ctx.len = burst->pkts[i]->pkt_len;
+		ctx.data_meta -= burst->meta_lens[i];
 		sl_run_reset(run);
 		verdict = (uint32_t)prog->code->run(&ctx, SL_TAIL_CALLS);
 		burst->verdicts[i] = sl_packet_end(&ctx) ? verdict : (uint32_t)XDP_ABORTED;
 		burst->meta_lens[i] = (uint8_t)(ctx.data - ctx.data_meta);
 		burst->redirects[i] = (struct sl_redirect){
 			.ifindex = run->redirect_ifindex,
-			.key = run->redirect_key,
+			.entry = run->redirect_entry,
 			.flags = run->redirect_flags,
 			.map = run->redirect_map,
 		};
 	}
 }
 
-/* A program that does not know of frags gets packets of one segment, or none. Returns how many. */
-static unsigned linearize(
-	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+void sl_loop_run(const struct sl_prog *prog, struct sl_burst *burst, bool has_meta)
+{
+	uint64_t begin_ns = sl_run_stats_begin();
+
+	if (sl_likely(prog->code->burst) && !has_meta)
+		prog->code->burst(burst);
+	else
+		run_one_by_one(prog, burst);
+	sl_run_stats_end(prog, burst->ctx->cpu, begin_ns, burst->count);
+}
+
+unsigned sl_loop_linearize(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts,
+	uint8_t *meta_lens, unsigned n)
 {
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		if (pkts[i]->nb_segs > 1 && rte_pktmbuf_linearize(pkts[i]) != 0)
+		if (pkts[i]->nb_segs > 1 && rte_pktmbuf_linearize(pkts[i]) != 0) {
 			sl_loop_finish(worker, port, pkts[i], SLUICE_XDP_FRAGS);
-		else
-			pkts[kept++] = pkts[i];
+			continue;
+		}
+		if (meta_lens)
+			meta_lens[kept] = meta_lens[i];
+		pkts[kept++] = pkts[i];
 	}
 	return kept;
 }
@@ -387,7 +398,8 @@ static void dispatch(struct sl_worker *worker, struct sl_port *port, uint16_t qu
 			sl_transmit_add(worker, port, pkt);
 			break;
 		case XDP_REDIRECT:
-			sl_redirect(worker, port, queue, pkt, &burst->redirects[i]);
+			sl_redirect(worker, port, queue, pkt, burst->meta_lens[i],
+				&burst->redirects[i]);
 			break;
 		default:
 			sl_transmit_discard(worker, pkt);
@@ -437,19 +449,13 @@ static void run_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t que
 		.pkts = pkts,
 		.verdicts = verdicts,
 		.count = n,
-		.prefetch = PREFETCH,
+		.prefetch = SL_PREFETCH,
 		.ctx = &ctx,
 		.redirects = redirects,
 		.meta_lens = meta_lens,
 	};
-	uint64_t begin_ns;
 
-	begin_ns = sl_run_stats_begin();
-	if (prog->code->burst)
-		prog->code->burst(&burst);
-	else
-		run_one_by_one(prog, &burst);
-	sl_run_stats_end(prog, ctx.cpu, begin_ns, n);
+	sl_loop_run(prog, &burst, false);
 	if (!dispatch_whole(worker, port, queue, &burst))
 		dispatch(worker, port, queue, &burst);
 }
@@ -466,11 +472,10 @@ void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	count(worker, port, SLUICE_RX, n);
 	prog = sl_rcu_load(port->xdp);
 	if (prog && sl_unlikely(port->may_scatter) && !(prog->flags & BPF_F_XDP_HAS_FRAGS))
-		n = linearize(worker, port, pkts, n);
+		n = sl_loop_linearize(worker, port, pkts, NULL, n);
 	if (!prog)
 		sl_loop_pass(worker, port, queue, pkts, no_meta, n);
 	else if (n)
 		run_xdp(worker, port, queue, prog, pkts, n);
-	if (worker->tx_waiting || worker->gone_count)
-		sl_transmit_flush(worker);
+	sl_transmit_end_burst(worker);
 }

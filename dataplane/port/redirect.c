@@ -5,60 +5,56 @@
 #include "prog.h"
 #include "redirect_target.h"
 #include "run_stats.h"
+#include "to_cpu.h"
 #include "transmit.h"
 #include "worker.h"
 
 /*
- * XDP_REDIRECT: to a port, or to what a map says. As in the kernel the map is asked when the packet
- * is redirected, not when the program looked; an entry that has gone meanwhile loses the packet. An
- * entry's program runs on the packet first.
+ * XDP_REDIRECT: to a port, or to what a map says. As in the kernel the entry is the one that the
+ * program found, whatever has become of the map meanwhile, but a broadcast asks the map when the
+ * packet is redirected. An entry's program runs on the packet first.
  */
 
-/* The verdict; *ret_asked is what goes with it. The packet's bounds and metadata are updated. */
-static uint32_t run_entry(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
-	struct rte_mbuf *pkt, const struct sl_redirect_target *target, uint32_t egress_ifindex,
-	uint8_t *ret_meta_len)
+/* The verdict; the packet's bounds are updated. */
+static uint32_t run_entry(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	uint8_t meta_len, const struct sl_redirect_target *target, uint32_t egress_ifindex)
 {
 	struct sl_ctx ctx = {
 		.run = &worker->run,
 		.cpu = worker->run.cpu,
 		.ingress_ifindex = port->ifindex,
 		.egress_ifindex = egress_ifindex,
-		.rx_queue_index = queue,
 		.len = pkt->pkt_len,
 	};
 	uint64_t begin_ns = sl_run_stats_begin();
 	uint32_t verdict;
 
 	sl_packet_begin(&ctx, pkt);
+	ctx.data_meta -= meta_len;
 	sl_run_reset(&worker->run);
 	verdict = (uint32_t)target->prog->code->run(&ctx, SL_TAIL_CALLS);
 	sl_run_stats_end(target->prog, ctx.cpu, begin_ns, 1);
-	if (!sl_packet_end(&ctx))
-		return XDP_ABORTED;
-	*ret_meta_len = (uint8_t)(ctx.data - ctx.data_meta);
-	return verdict;
+	return sl_packet_end(&ctx) ? verdict : (uint32_t)XDP_ABORTED;
 }
 
 /* To the port that an entry of a DEVMAP or DEVMAP_HASH names. */
-static void to_entry(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
-	struct rte_mbuf *pkt, const struct sl_redirect_target *target)
+static void to_entry(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	uint8_t meta_len, const struct sl_redirect_target *target)
 {
 	struct sl_port *next = sl_port_peek(target->value);
-	uint8_t meta_len;
 
 	if (!next)
 		sl_loop_finish(worker, port, pkt, SLUICE_NO_PORT);
 	else if (target->prog &&
-		 run_entry(worker, port, queue, pkt, target, next->ifindex, &meta_len) != XDP_PASS)
+		 run_entry(worker, port, pkt, meta_len, target, next->ifindex) != XDP_PASS)
 		sl_loop_finish(worker, port, pkt, SLUICE_REDIRECT_DROP);
 	else
 		sl_transmit_add(worker, next, pkt);
 }
 
 /* To all entries; not to the port that it came from if the program said so. */
-static void broadcast(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
-	struct rte_mbuf *pkt, const struct sl_redirect *to)
+static void broadcast(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	uint8_t meta_len, const struct sl_redirect *to)
 {
 	const struct sl_redirect_target *target, *previous = NULL;
 	uint64_t position = 0;
@@ -76,48 +72,20 @@ static void broadcast(struct sl_worker *worker, struct sl_port *port, uint16_t q
 			if (!copy)
 				break;
 			sl_worker_count_add(worker, port->id, SLUICE_CLONE, 1);
-			to_entry(worker, port, queue, copy, previous);
+			to_entry(worker, port, copy, meta_len, previous);
 		}
 		previous = target;
 	}
 	if (previous)
-		to_entry(worker, port, queue, pkt, previous);
+		to_entry(worker, port, pkt, meta_len, previous);
 	else
 		sl_loop_finish(worker, port, pkt, SLUICE_NO_PORT);
 }
 
-/*
- * To another CPU. Which worker a packet is on matters only for speed, so it stays on this one: the
- * entry's program runs here, and the packet goes on as one that XDP has passed.
- */
-static void to_cpu(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
-	struct rte_mbuf *pkt, const struct sl_redirect_target *target)
-{
-	uint32_t verdict = XDP_PASS;
-	struct sl_redirect asked;
-	uint8_t meta_len = 0;
-
-	if (target->prog)
-		verdict = run_entry(worker, port, queue, pkt, target, 0, &meta_len);
-	asked = (struct sl_redirect){
-		.ifindex = worker->run.redirect_ifindex,
-		.key = worker->run.redirect_key,
-		.flags = worker->run.redirect_flags,
-		.map = worker->run.redirect_map,
-	};
-	if (verdict == XDP_PASS)
-		sl_loop_pass(worker, port, queue, &pkt, &meta_len, 1);
-	else if (verdict == XDP_REDIRECT &&
-		 !(asked.map && asked.map->desc.type == BPF_MAP_TYPE_CPUMAP))
-		sl_redirect(worker, port, queue, pkt, &asked);
-	else
-		sl_loop_finish(worker, port, pkt, SLUICE_REDIRECT_DROP);
-}
-
 void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
-	struct rte_mbuf *pkt, const struct sl_redirect *to)
+	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to)
 {
-	const struct sl_redirect_target *target;
+	const struct sl_redirect_target *target = to->entry;
 	struct sl_port *next;
 
 	if (!to->map) {
@@ -129,14 +97,13 @@ void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 		return;
 	}
 	if (to->flags & BPF_F_BROADCAST) {
-		broadcast(worker, port, queue, pkt, to);
+		broadcast(worker, port, pkt, meta_len, to);
 		return;
 	}
-	target = sl_redirect_find(to->map, to->key);
 	if (!target)
 		sl_loop_finish(worker, port, pkt, SLUICE_NO_MAP);
-	else if (to->map->desc.type == BPF_MAP_TYPE_CPUMAP)
-		to_cpu(worker, port, queue, pkt, target);
+	else if (target->queue)
+		sl_to_cpu_add(worker, port, pkt, meta_len, target->queue);
 	else
-		to_entry(worker, port, queue, pkt, target);
+		to_entry(worker, port, pkt, meta_len, target);
 }

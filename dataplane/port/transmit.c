@@ -4,6 +4,7 @@
 #include <rte_ring.h>
 
 #include "port.h"
+#include "to_cpu.h"
 
 /* How often a full queue is tried again before packets are dropped. */
 enum { TX_RETRIES = 8 };
@@ -99,6 +100,9 @@ void sl_transmit_add(struct sl_worker *worker, struct sl_port *port, struct rte_
 
 void sl_transmit_flush(struct sl_worker *worker)
 {
+	/* First, as it may discard some. */
+	if (worker->for_cpus.count)
+		sl_to_cpu_flush(worker);
 	while (worker->tx_waiting)
 		flush(worker, worker->tx[__builtin_ctzll(worker->tx_waiting)].port);
 	sl_transmit_free(worker->gone, worker->gone_count);

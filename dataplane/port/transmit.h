@@ -28,6 +28,13 @@ SL_WORKER void sl_transmit_add(
 /* Empties all buffers, and frees what was discarded. */
 SL_WORKER void sl_transmit_flush(struct sl_worker *worker);
 
+/* The same at the end of a burst, where there may be nothing to do. */
+static inline void sl_transmit_end_burst(struct sl_worker *worker)
+{
+	if (worker->tx_waiting || worker->gone_count || worker->for_cpus.count)
+		sl_transmit_flush(worker);
+}
+
 /* Transmits what other workers handed over for a queue of this one. */
 SL_WORKER void sl_transmit_handover(struct sl_worker *worker, struct sl_port *port, uint16_t queue);
 

@@ -13,6 +13,7 @@
 #include "eal.h"
 #include "logging.h"
 #include "port.h"
+#include "to_cpu.h"
 #include "transmit.h"
 
 /*
@@ -91,7 +92,7 @@ int sl_worker_init(void)
 		sl_log(SL_LOG_ERROR, "no lcore is left for a worker beside the main one");
 		return -EINVAL;
 	}
-	return 0;
+	return sl_to_cpu_init();
 }
 
 static int plan_init(struct sl_plan **ret_plan, unsigned ports)
@@ -173,6 +174,7 @@ static void run_round(struct sl_worker *w)
 		sl_loop_poll(w, plan->rx[i].port, plan->rx[i].queue);
 	for (uint32_t i = 0; i < plan->handover_count; i++)
 		sl_transmit_handover(w, plan->handover[i].port, plan->handover[i].queue);
+	sl_to_cpu_poll(w);
 }
 
 static int begin(struct sl_worker *w)
@@ -219,6 +221,17 @@ static void stop_workers(void)
 		if (sl_ports[i])
 			sl_transmit_drain(workers[0], sl_ports[i]);
 	}
+	sl_to_cpu_drain(workers[0]);
+}
+
+/* Whom packets for a CPU go to, with or without a worker of its own. */
+static int serve_cpus(void)
+{
+	unsigned cpus[SL_WORKERS_MAX];
+
+	for (unsigned i = 0; i < worker_total; i++)
+		cpus[i] = workers[i]->cpu;
+	return sl_cpu_queue_serve(cpus, worker_total);
 }
 
 /* Waits until the worker runs or has refused. */
@@ -277,6 +290,8 @@ int sluice_workers_start(void)
 		return 0;
 	}
 	err = sl_worker_replan();
+	if (!err)
+		err = serve_cpus();
 	for (unsigned i = 0; !err && i < worker_total; i++)
 		err = launch(workers[i]);
 	running = true;

@@ -8,10 +8,13 @@
 #include "context.h"
 #include "rcu.h"
 
+struct sl_cpu_queue;
 struct sl_port;
 
 #define SL_WORKERS_MAX RTE_MAX_LCORE
 #define SL_BURST 32
+/* Packets ahead of the one that a program runs on, whose data is fetched into the cache. */
+#define SL_PREFETCH 4
 /* Packets that wait for one TX burst; a burst of one port can meet a few from another. */
 #define SL_TX_BATCH 64
 /* Clones that can be made of one packet, those of clones included. */
@@ -41,6 +44,13 @@ struct sl_tx_buffer {
 	struct rte_mbuf *pkts[SL_TX_BATCH];
 };
 
+/* Packets for other CPUs; empty at every quiescent state, so the queues stay. */
+struct sl_cpu_buffer {
+	uint32_t count;
+	struct rte_mbuf *pkts[SL_BURST];
+	struct sl_cpu_queue *queues[SL_BURST]; /* of each */
+};
+
 struct sl_worker {
 	/* The worker's own. */
 	struct sl_run run;
@@ -51,10 +61,13 @@ struct sl_worker {
 	struct rte_mbuf *gone[SL_BURST]; /* to be freed at the end of the burst */
 	uint64_t tx_waiting; /* bit per ethdev id: the buffer is not empty */
 	struct sl_tx_buffer tx[RTE_MAX_ETHPORTS];
+	struct sl_cpu_buffer for_cpus;
 	struct sl_clone clones[SL_CLONES];
 
 	/* Written by the worker alone, read by anybody. */
 	struct sluice_counters counters[RTE_MAX_ETHPORTS] sl_cache_aligned;
+	struct sluice_counters
+		homeless; /* of packets whose port has gone while they were waiting */
 
 	/* Sums of ports that are gone; under the ports' lock. */
 	struct sluice_counters retired;
@@ -86,6 +99,17 @@ SL_CONTROL int sl_worker_replan(void);
 /* Takes one burst from a queue through the hooks; leaves nothing in the TX buffers. */
 SL_WORKER void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue);
 
+/*
+ * Runs an XDP program over a burst; with has_meta the burst's meta_lens say what metadata packets
+ * bring along.
+ */
+SL_WORKER void sl_loop_run(const struct sl_prog *prog, struct sl_burst *burst, bool has_meta);
+/*
+ * For a program that does not know of frags: makes one segment of each packet, or drops it. Returns
+ * how many are left. meta_lens may be NULL.
+ */
+SL_WORKER unsigned sl_loop_linearize(struct sl_worker *worker, struct sl_port *port,
+	struct rte_mbuf **pkts, uint8_t *meta_lens, unsigned n);
 /* The packet ends here: counted and freed. */
 SL_WORKER void sl_loop_finish(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
 	enum sluice_counter end);
@@ -95,7 +119,7 @@ SL_WORKER void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint
 
 /* redirect.c: acts on XDP_REDIRECT of a packet that came in by `port`. */
 SL_WORKER void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
-	struct rte_mbuf *pkt, const struct sl_redirect *to);
+	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to);
 
 /* What a program asked for goes with the verdict; the next program starts without. */
 static inline void sl_run_reset(struct sl_run *run)
@@ -113,6 +137,15 @@ static inline void sl_worker_count_add(
 	struct sl_worker *worker, uint16_t port_id, enum sluice_counter counter, uint64_t n)
 {
 	uint64_t *value = &worker->counters[port_id].value[counter];
+
+	__atomic_store_n(value, *value + n, __ATOMIC_RELAXED);
+}
+
+/* The same for packets whose port is not there any more. */
+static inline void sl_worker_count_homeless(
+	struct sl_worker *worker, enum sluice_counter counter, uint64_t n)
+{
+	uint64_t *value = &worker->homeless.value[counter];
 
 	__atomic_store_n(value, *value + n, __ATOMIC_RELAXED);
 }

@@ -157,6 +157,7 @@ int sluice_tc_get(uint32_t ifindex, enum sluice_tc_hook hook, unsigned index,
 	X(EGRESS_REPEAT, "egress_repeat", STEP)           \
 	X(EGRESS_REDIRECT, "egress_redirect", STEP)       \
 	X(HANDED_OVER, "handed_over", STEP)               \
+	X(CPUMAP, "cpumap", STEP)                         \
 	X(TX, "tx", OUT)                                  \
 	X(KERNEL, "kernel", OUT)                          \
 	X(XDP_DROP, "xdp_drop", OUT)                      \
@@ -174,6 +175,7 @@ int sluice_tc_get(uint32_t ifindex, enum sluice_tc_hook hook, unsigned index,
 	X(NO_PORT, "redirect_no_port", OUT)               \
 	X(NO_MAP, "redirect_no_map", OUT)                 \
 	X(REDIRECT_DROP, "redirect_drop", OUT)            \
+	X(CPUMAP_FULL, "cpumap_full", OUT)                \
 	X(LOOP, "redirect_loop", OUT)                     \
 	X(NO_ROOM, "no_room", OUT)                        \
 	X(TX_FULL, "tx_full", OUT)                        \

@@ -113,7 +113,7 @@ static void expect_all_found(enum bpf_map_type type)
 		uint32_t value = LOOPBACK;
 
 		ASSERT_EQ(own_update(map, &key, &value, BPF_ANY), 0);
-		EXPECT_TRUE(sl_redirect_find(map, key) != NULL);
+		EXPECT_TRUE(map->ops->lookup(&map->desc, NULL, &key) != NULL);
 	}
 	while ((target = sl_redirect_next(map, &position)) && found < 64) {
 		EXPECT_EQ(target->value, (uint32_t)LOOPBACK);

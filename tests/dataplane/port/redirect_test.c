@@ -20,7 +20,8 @@ static uint64_t xdp_to_map(struct sl_ctx *ctx, uint64_t tail_calls)
 {
 	(void)tail_calls;
 	ctx->run->redirect_map = asked_map;
-	ctx->run->redirect_key = ctx->data[PAYLOAD];
+	ctx->run->redirect_entry =
+		asked_map->ops->lookup(&asked_map->desc, ctx, &(uint32_t){ ctx->data[PAYLOAD] });
 	ctx->run->redirect_flags = asked_flags;
 	return XDP_REDIRECT;
 }
@@ -149,24 +150,5 @@ TEST(redirect, a_broadcast_sends_one_packet_per_entry)
 	send_one(&bed, frame_of(0, 0));
 	EXPECT_EQ(ring_receive_all(&bed.a), 0u);
 	EXPECT_EQ(ring_receive_all(&bed.b), 2u);
-	close_with(&bed);
-}
-
-TEST(redirect, to_a_cpu_runs_its_program_and_passes)
-{
-	struct bed bed;
-	int fd;
-
-	open_with(&bed, BPF_MAP_TYPE_CPUMAP);
-	ASSERT_EQ(put(asked_map, 0, 64, 0), 0);
-	fd = entry_program(BPF_XDP_CPUMAP);
-	ASSERT_EQ(put(asked_map, 1, 64, fd), 0);
-	close(fd);
-	send_one(&bed, frame_of(0, 0));
-	EXPECT_EQ(counter_of(&bed.a, SLUICE_KERNEL), 1u);
-	send_one(&bed, frame_of(1, 0));
-	EXPECT_EQ(counter_of(&bed.a, SLUICE_KERNEL), 2u);
-	send_one(&bed, frame_of(1, 0xff));
-	EXPECT_EQ(counter_of(&bed.a, SLUICE_REDIRECT_DROP), 1u);
 	close_with(&bed);
 }
