@@ -23,6 +23,7 @@ enum sl_arg {
 	SL_ARG_MAP_VALUE, /* readable memory of the map's value_size */
 	SL_ARG_MAP_VALUE_UNINIT, /* writable memory of value_size */
 	SL_ARG_MEM, /* readable memory, the next argument its size */
+	SL_ARG_MEM_WRITE, /* the same, that is written too */
 	SL_ARG_MEM_OR_NULL,
 	SL_ARG_MEM_UNINIT, /* writable memory, need not be initialised, next the size */
 	SL_ARG_MEM_UNINIT_OR_NULL,

@@ -156,6 +156,7 @@ static LLVMValueRef memory_size(
 		*ret_or_null = true;
 		return sl_emit_get(e, BPF_REG_1 + arg + 1);
 	case SL_ARG_MEM:
+	case SL_ARG_MEM_WRITE:
 	case SL_ARG_MEM_UNINIT:
 		return sl_emit_get(e, BPF_REG_1 + arg + 1);
 	case SL_ARG_MEM_FIXED:

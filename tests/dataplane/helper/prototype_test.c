@@ -104,6 +104,7 @@ static bool is_memory(enum sl_arg arg)
 	case SL_ARG_MAP_VALUE:
 	case SL_ARG_MAP_VALUE_UNINIT:
 	case SL_ARG_MEM:
+	case SL_ARG_MEM_WRITE:
 	case SL_ARG_MEM_OR_NULL:
 	case SL_ARG_MEM_UNINIT:
 	case SL_ARG_MEM_UNINIT_OR_NULL:
@@ -117,7 +118,7 @@ static bool is_memory(enum sl_arg arg)
 
 static bool is_written(enum sl_arg arg)
 {
-	return arg == SL_ARG_MEM_UNINIT || arg == SL_ARG_MEM_UNINIT_OR_NULL ||
+	return arg == SL_ARG_MEM_WRITE || arg == SL_ARG_MEM_UNINIT || arg == SL_ARG_MEM_UNINIT_OR_NULL ||
 	       arg == SL_ARG_LONG_PTR || arg == SL_ARG_INT_PTR || arg == SL_ARG_MAP_VALUE_UNINIT;
 }
 

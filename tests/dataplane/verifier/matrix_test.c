@@ -279,6 +279,7 @@ static bool put_argument(struct matrix *m, enum sl_arg arg, unsigned regno, enum
 	case SL_ARG_MAP_VALUE:
 	case SL_ARG_MAP_VALUE_UNINIT:
 	case SL_ARG_MEM:
+	case SL_ARG_MEM_WRITE:
 	case SL_ARG_MEM_OR_NULL:
 	case SL_ARG_MEM_UNINIT:
 	case SL_ARG_MEM_UNINIT_OR_NULL:
