@@ -118,8 +118,9 @@ static bool is_memory(enum sl_arg arg)
 
 static bool is_written(enum sl_arg arg)
 {
-	return arg == SL_ARG_MEM_WRITE || arg == SL_ARG_MEM_UNINIT || arg == SL_ARG_MEM_UNINIT_OR_NULL ||
-	       arg == SL_ARG_LONG_PTR || arg == SL_ARG_INT_PTR || arg == SL_ARG_MAP_VALUE_UNINIT;
+	return arg == SL_ARG_MEM_WRITE || arg == SL_ARG_MEM_UNINIT ||
+	       arg == SL_ARG_MEM_UNINIT_OR_NULL || arg == SL_ARG_LONG_PTR ||
+	       arg == SL_ARG_INT_PTR || arg == SL_ARG_MAP_VALUE_UNINIT;
 }
 
 static bool is_size(enum sl_arg arg)
