@@ -80,6 +80,7 @@ static void start_once(void)
 {
 	sl_numa_start();
 	sl_hash_start();
+	sl_syncookie_start();
 	sl_task_start();
 	sl_nofault_start();
 	start_result = sl_trace_start();

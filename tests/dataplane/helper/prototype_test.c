@@ -16,6 +16,7 @@
 #define VALUE_SIZE 16
 #define STACK_MEM (-64) /* initialised */
 #define MEM_SIZE 8
+#define READABLE 64 /* bytes of the packet, and of read-only memory */
 
 enum change {
 	NO_CHANGE,
@@ -59,6 +60,8 @@ static int create_map(enum bpf_map_type type, uint32_t flags)
 	attr.map_type = type;
 	attr.key_size = type == BPF_MAP_TYPE_QUEUE || type == BPF_MAP_TYPE_STACK ? 0 : KEY_SIZE;
 	attr.value_size = fds ? sizeof(uint32_t) : VALUE_SIZE;
+	if (flags & BPF_F_RDONLY_PROG)
+		attr.value_size = READABLE;
 	attr.max_entries = 1;
 	if (type == BPF_MAP_TYPE_RINGBUF) {
 		attr.key_size = attr.value_size = 0;
@@ -108,6 +111,7 @@ static bool is_memory(enum sl_arg arg)
 	case SL_ARG_MEM_OR_NULL:
 	case SL_ARG_MEM_UNINIT:
 	case SL_ARG_MEM_UNINIT_OR_NULL:
+	case SL_ARG_MEM_FIXED:
 	case SL_ARG_LONG_PTR:
 	case SL_ARG_INT_PTR:
 		return true;
@@ -175,7 +179,7 @@ static void emit_changed(struct assembler *as, unsigned arg, enum change change,
 	}
 }
 
-/* r6: context; r7: 32 readable bytes of the packet, where programs of the type have pointers. */
+/* r6: context; r7: READABLE bytes of the packet, where programs of the type have pointers. */
 static void emit_prologue(struct assembler *as, enum bpf_prog_type type)
 {
 	bool xdp = type == BPF_PROG_TYPE_XDP;
@@ -190,7 +194,7 @@ static void emit_prologue(struct assembler *as, enum bpf_prog_type type)
 	emit(as, BPF_LDX | BPF_MEM | BPF_W, 8, 6,
 		xdp ? offsetof(struct xdp_md, data_end) : offsetof(struct __sk_buff, data_end), 0);
 	emit(as, BPF_ALU64 | BPF_MOV | BPF_X, 9, 7, 0, 0);
-	emit(as, BPF_ALU64 | BPF_ADD | BPF_K, 9, 0, 0, 32);
+	emit(as, BPF_ALU64 | BPF_ADD | BPF_K, 9, 0, 0, READABLE);
 	emit(as, BPF_JMP | BPF_JLE | BPF_X, 9, 8, 2, 0);
 	emit(as, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0);
 	emit(as, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
