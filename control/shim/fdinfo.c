@@ -36,7 +36,7 @@ static void print_prog(FILE *out, const struct sl_prog *prog)
 	size_t insns_len = prog->insn_count * sizeof(struct bpf_insn);
 
 	fprintf(out, "prog_type:\t%u\nprog_jited:\t%u\nprog_tag:\t", prog->type,
-		prog->code != NULL);
+		prog->own_code != NULL);
 	for (unsigned i = 0; i < sizeof(prog->tag); i++)
 		fprintf(out, "%02x", prog->tag[i]);
 	fprintf(out, "\nmemlock:\t%zu\nprog_id:\t%u\nverified_insns:\t%u\n",

@@ -250,8 +250,8 @@ static void emit_registers(struct sl_emitter *e)
 static void emit_function(struct sl_emitter *e, unsigned index)
 {
 	e->func = &e->facts->funcs[index];
-	e->is_main = index == 0;
-	e->fn = e->funcs[index];
+	e->is_main = e->unit == e->units && index == 0;
+	e->fn = e->unit->funcs[index];
 	e->ctx = LLVMGetParam(e->fn, 0);
 	e->may_goto = NULL;
 	e->entry = sl_emit_new_block(e, "entry");
@@ -262,6 +262,7 @@ static void emit_function(struct sl_emitter *e, unsigned index)
 	find_blocks(e);
 	LLVMBuildBr(e->builder, sl_emit_block_at(e, e->func->start));
 	emit_body(e);
+	memset(&e->blocks[e->func->start], 0, (e->func->end - e->func->start) * sizeof(*e->blocks));
 }
 
 static void add_attribute(
@@ -272,33 +273,103 @@ static void add_attribute(
 	LLVMAddAttributeAtIndex(fn, at, LLVMCreateEnumAttribute(e->context, kind, value));
 }
 
+static LLVMValueRef declare_function(struct sl_emitter *e, unsigned index)
+{
+	bool is_extension = e->unit != e->units, is_main = !is_extension && index == 0;
+	LLVMValueRef fn;
+	char name[48];
+
+	if (is_main)
+		snprintf(name, sizeof(name), "sl_program");
+	else if (is_extension)
+		snprintf(name, sizeof(name), "sl_extension_%u_%u", (unsigned)(e->unit - e->units),
+			index);
+	else
+		snprintf(name, sizeof(name), "sl_program_%u", index);
+	fn = LLVMAddFunction(e->module, name, sl_emit_func_type(e, index));
+	if (!is_main)
+		LLVMSetLinkage(fn, LLVMInternalLinkage);
+	add_attribute(e, fn, LLVMAttributeFunctionIndex, "nounwind", 0);
+	/* A timer's callback has no context. */
+	if (!e->facts->funcs[index].is_callback)
+		add_attribute(e, fn, 1, "dereferenceable", sizeof(struct sl_ctx));
+	/*
+	 * Whatever else points into the context comes from this parameter, so that a field that was
+	 * loaded stays loaded over stores elsewhere. Subprograms may get the context as an
+	 * argument, too.
+	 */
+	if (is_main)
+		add_attribute(e, fn, 1, "noalias", 0);
+	add_attribute(e, fn, 1, "align", _Alignof(struct sl_ctx));
+	if (!is_main && e->facts->funcs[index].has_tail_call)
+		e->shares_tail_calls = true;
+	return fn;
+}
+
+/* From here on instructions are those of this unit. */
+static void enter_unit(struct sl_emitter *e, unsigned index)
+{
+	e->unit = &e->units[index];
+	e->prog = e->unit->prog;
+	e->facts = e->prog->facts;
+}
+
 static void declare_functions(struct sl_emitter *e)
 {
-	char name[32];
-
-	for (unsigned i = 0; i < e->facts->func_count; i++) {
-		LLVMValueRef fn;
-
-		snprintf(name, sizeof(name), i ? "sl_program_%u" : "sl_program", i);
-		fn = LLVMAddFunction(e->module, name, sl_emit_func_type(e, i));
-		if (i)
-			LLVMSetLinkage(fn, LLVMInternalLinkage);
-		add_attribute(e, fn, LLVMAttributeFunctionIndex, "nounwind", 0);
-		/* A timer's callback has no context. */
-		if (!e->facts->funcs[i].is_callback)
-			add_attribute(e, fn, 1, "dereferenceable", sizeof(struct sl_ctx));
-		/*
-		 * Whatever else points into the context comes from this parameter, so that a field
-		 * that was loaded stays loaded over stores elsewhere. Subprograms may get the
-		 * context as an argument, too.
-		 */
-		if (!i)
-			add_attribute(e, fn, 1, "noalias", 0);
-		add_attribute(e, fn, 1, "align", _Alignof(struct sl_ctx));
-		e->funcs[i] = fn;
-		if (i && e->facts->funcs[i].has_tail_call)
-			e->shares_tail_calls = true;
+	for (unsigned unit = 0; unit < e->unit_count; unit++) {
+		enter_unit(e, unit);
+		for (unsigned i = 0; i < e->facts->func_count; i++)
+			e->unit->funcs[i] = declare_function(e, i);
 	}
+}
+
+/* The entry of a program whose main function is another's: R1 is the context. */
+static void emit_extended_entry(struct sl_emitter *e, LLVMValueRef extension)
+{
+	LLVMValueRef fn = e->unit->funcs[0], args[6] = { LLVMGetParam(fn, 0) };
+
+	e->is_main = true;
+	e->fn = fn;
+	e->ctx = args[0];
+	LLVMPositionBuilderAtEnd(e->builder, sl_emit_new_block(e, "entry"));
+	if (e->shares_tail_calls)
+		sl_emit_ctx_store(e, offsetof(struct sl_ctx, tail_calls), LLVMGetParam(fn, 1));
+	args[1] = LLVMBuildPtrToInt(e->builder, e->ctx, e->i64, "");
+	for (unsigned i = 2; i < sl_array_size(args); i++)
+		args[i] = sl_emit_const(e, 0);
+	LLVMBuildRet(e->builder,
+		LLVMBuildCall2(e->builder, e->func_type, extension, args, sl_array_size(args), ""));
+}
+
+/* Calls of what is extended go to the extension; nothing is left then that calls the original. */
+static void place_extensions(struct sl_emitter *e, struct sl_prog *const *extensions)
+{
+	unsigned unit = 1;
+
+	enter_unit(e, 0);
+	for (unsigned i = 0; extensions && i < e->facts->func_count; i++) {
+		if (!extensions[i])
+			continue;
+		if (i == 0) {
+			emit_extended_entry(e, e->units[unit].funcs[0]);
+		} else {
+			LLVMDeleteFunction(e->unit->funcs[i]);
+			e->unit->funcs[i] = e->units[unit].funcs[0];
+		}
+		unit++;
+	}
+}
+
+static void emit_functions(struct sl_emitter *e, struct sl_prog *const *extensions)
+{
+	for (unsigned unit = 0; unit < e->unit_count; unit++) {
+		enter_unit(e, unit);
+		for (unsigned i = 0; i < e->facts->func_count && !e->error; i++) {
+			if (unit > 0 || !extensions || !extensions[i])
+				emit_function(e, i);
+		}
+	}
+	enter_unit(e, 0);
 }
 
 static void init_types(struct sl_emitter *e, LLVMContextRef context)
@@ -324,24 +395,63 @@ static void init_types(struct sl_emitter *e, LLVMContextRef context)
 	e->throw_type = LLVMFunctionType(e->throw_result, params, 6, false);
 }
 
-int sl_emit_program(struct sl_emitter *e, const struct sl_prog *prog, LLVMContextRef context)
+static int add_unit(struct sl_emitter *e, const struct sl_prog *prog, struct sl_map *const *maps,
+	uint32_t count)
 {
-	memset(e, 0, sizeof(*e));
-	e->prog = prog;
-	e->facts = prog->facts;
-	e->checks = sl_instrument_wanted();
-	e->funcs = calloc(e->facts->func_count, sizeof(*e->funcs));
-	e->map_descs = calloc(prog->used_map_count + 1, sizeof(*e->map_descs));
-	e->blocks = calloc(prog->insn_count, sizeof(*e->blocks));
-	if (!e->funcs || !e->map_descs || !e->blocks)
+	struct sl_unit *unit = &e->units[e->unit_count++];
+
+	*unit = (struct sl_unit){ .prog = prog, .maps = maps, .map_count = count };
+	unit->funcs = calloc(prog->facts->func_count, sizeof(*unit->funcs));
+	unit->map_descs = calloc(count + 1, sizeof(*unit->map_descs));
+	return unit->funcs && unit->map_descs ? 0 : -ENOMEM;
+}
+
+static int add_units(struct sl_emitter *e, const struct sl_emit_source *source)
+{
+	const struct sl_prog *prog = source->prog;
+	unsigned func_count = source->extensions ? prog->facts->func_count : 0;
+	struct sl_map *const *maps = source->maps;
+	uint32_t insns_max = prog->insn_count;
+	int err;
+
+	e->units = calloc(func_count + 1, sizeof(*e->units));
+	if (!e->units)
 		return -ENOMEM;
+	err = maps ? add_unit(e, prog, maps, prog->facts->map_count)
+		   : add_unit(e, prog, prog->used_maps, prog->used_map_count);
+	for (unsigned i = 0; !err && i < func_count; i++) {
+		const struct sl_prog *extension = source->extensions[i];
+		const struct sl_unit *before = &e->units[e->unit_count - 1];
+
+		if (!extension)
+			continue;
+		insns_max = sl_max(insns_max, extension->insn_count);
+		err = add_unit(e, extension, before->maps + before->map_count,
+			extension->facts->map_count);
+	}
+	e->blocks = calloc(insns_max, sizeof(*e->blocks));
+	return err || e->blocks ? err : -ENOMEM;
+}
+
+int sl_emit_program(
+	struct sl_emitter *e, const struct sl_emit_source *source, LLVMContextRef context)
+{
+	const struct sl_prog *prog = source->prog;
+	int err;
+
+	memset(e, 0, sizeof(*e));
+	e->holder = source->holder;
+	e->checks = sl_instrument_wanted();
+	err = add_units(e, source);
+	if (err)
+		return err;
 	init_types(e, context);
 	e->module = LLVMModuleCreateWithNameInContext(prog->name[0] ? prog->name : "prog", context);
 	e->builder = LLVMCreateBuilderInContext(context);
 	sl_emit_memory_init(e);
 	declare_functions(e);
-	for (unsigned i = 0; i < e->facts->func_count && !e->error; i++)
-		emit_function(e, i);
+	place_extensions(e, source->extensions);
+	emit_functions(e, source->extensions);
 	return e->error;
 }
 
@@ -349,8 +459,11 @@ void sl_emit_done(struct sl_emitter *e)
 {
 	if (e->builder)
 		LLVMDisposeBuilder(e->builder);
-	free(e->funcs);
-	free(e->map_descs);
+	for (unsigned i = 0; i < e->unit_count; i++) {
+		free(e->units[i].funcs);
+		free(e->units[i].map_descs);
+	}
+	free(e->units);
 	free(e->blocks);
 	free(e->natives);
 }

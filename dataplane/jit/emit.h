@@ -7,6 +7,7 @@
 #include "facts.h"
 
 struct sl_field;
+struct sl_map;
 struct sl_opcode;
 struct sl_prog;
 
@@ -19,15 +20,38 @@ struct sl_prog;
  * - R0..R9 are 64-bit integers in allocas, which SROA turns into SSA values. R10 is the address of
  *   the frame, one byte array; what the facts know to be at a constant place in the running
  *   function's own frame is addressed from that array, so that SROA can split it too.
+ * - An extension is emitted into the module of the program that it extends, its first function as one
+ *   that is called: a call of the function in whose place it is goes there.
  * - Memory is tagged by what it is (stack, packet, map value, context): these do not alias.
  */
 
 #define SL_EMIT_REGS 11
 
+/* A program in a module: the one that is compiled, or an extension of it. */
+struct sl_unit {
+	const struct sl_prog *prog;
+	struct sl_map *const *maps; /* prog->used_maps, or a copy that nobody changes */
+	uint32_t map_count;
+	LLVMValueRef *funcs; /* by facts->funcs; of an extended function what is in its place */
+	LLVMValueRef *map_descs; /* by maps: constant copies of descriptors, made on use */
+};
+
+/* What a module is made of. */
+struct sl_emit_source {
+	const struct sl_prog *prog;
+	struct sl_prog *const *extensions; /* by function of prog; NULL without */
+	struct sl_map *const *maps; /* of prog, then of each extension; NULL: prog->used_maps */
+	const struct sl_prog *holder; /* keeps the code alive: what timers refer to */
+};
+
 /* Emitted operations read and write these; one per compilation, used by one thread. */
 struct sl_emitter {
-	const struct sl_prog *prog;
+	const struct sl_prog *prog; /* of the unit being emitted, then of the first one */
 	const struct sl_facts *facts;
+	const struct sl_prog *holder;
+	struct sl_unit *units; /* the program first */
+	unsigned unit_count;
+	struct sl_unit *unit; /* being emitted */
 	LLVMContextRef context;
 	LLVMModuleRef module;
 	LLVMBuilderRef builder;
@@ -35,8 +59,6 @@ struct sl_emitter {
 	LLVMTypeRef prog_type, func_type; /* main program; subprograms, callbacks and helpers */
 	LLVMTypeRef throw_result,
 		throw_type; /* subprograms that may throw: with a flag if they did */
-	LLVMValueRef *funcs; /* by facts->funcs; NULL where nothing calls it */
-	LLVMValueRef *map_descs; /* by used_maps: constant copies of descriptors, made on use */
 	struct sl_native *natives; /* what the module calls by name, and its native address */
 	unsigned native_count;
 	unsigned tbaa_kind;
@@ -55,7 +77,7 @@ struct sl_emitter {
 	uint32_t stack_bytes;
 	LLVMValueRef may_goto; /* iterations left; made on use */
 	LLVMValueRef regs[SL_EMIT_REGS];
-	LLVMBasicBlockRef *blocks; /* by instruction of the program, NULL where none starts */
+	LLVMBasicBlockRef *blocks; /* by instruction of the unit, NULL where none starts */
 	LLVMBasicBlockRef entry;
 
 	/* The instruction being emitted. */
@@ -84,11 +106,12 @@ struct sl_opcode {
 const struct sl_opcode *sl_opcode_of(uint8_t code);
 
 /*
- * Makes the module of prog in e->context. The emitter is the caller's; sl_emit_done frees what it
+ * Makes the module of a program in e->context. The emitter is the caller's; sl_emit_done frees what it
  * holds but for the module, which is the caller's from then on. -EIO and a log line when the facts
  * and the program disagree.
  */
-int sl_emit_program(struct sl_emitter *e, const struct sl_prog *prog, LLVMContextRef context);
+int sl_emit_program(
+	struct sl_emitter *e, const struct sl_emit_source *source, LLVMContextRef context);
 void sl_emit_done(struct sl_emitter *e);
 
 /* Refuses the program: logs once, sl_emit_program then returns -EIO. */

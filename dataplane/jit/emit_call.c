@@ -67,29 +67,29 @@ static void emit_local_call(struct sl_emitter *e)
 /* A private constant copy of what is constant of a map, for loads from it to fold. */
 static LLVMValueRef map_desc(struct sl_emitter *e, uint32_t index)
 {
-	const struct sl_map *map = e->prog->used_maps[index];
+	const struct sl_map *map = e->unit->maps[index];
 	LLVMValueRef bytes;
 
-	if (e->map_descs[index])
-		return e->map_descs[index];
+	if (e->unit->map_descs[index])
+		return e->unit->map_descs[index];
 	bytes = LLVMConstStringInContext(
 		e->context, (const char *)&map->desc, map->ops->desc_size, true);
-	e->map_descs[index] = LLVMAddGlobal(e->module, LLVMTypeOf(bytes), "map");
-	LLVMSetInitializer(e->map_descs[index], bytes);
-	LLVMSetGlobalConstant(e->map_descs[index], true);
-	LLVMSetLinkage(e->map_descs[index], LLVMPrivateLinkage);
-	LLVMSetAlignment(e->map_descs[index], _Alignof(struct sl_map));
-	return e->map_descs[index];
+	e->unit->map_descs[index] = LLVMAddGlobal(e->module, LLVMTypeOf(bytes), "map");
+	LLVMSetInitializer(e->unit->map_descs[index], bytes);
+	LLVMSetGlobalConstant(e->unit->map_descs[index], true);
+	LLVMSetLinkage(e->unit->map_descs[index], LLVMPrivateLinkage);
+	LLVMSetAlignment(e->unit->map_descs[index], _Alignof(struct sl_map));
+	return e->unit->map_descs[index];
 }
 
 /* The map that the call works on on all paths, NULL when it is not one. */
 static const struct sl_map *known_map(
 	const struct sl_emitter *e, const struct sl_reg_fact *arg, uint32_t *ret_index)
 {
-	if (arg->kind != SL_MEM_MAP || arg->map >= e->prog->used_map_count)
+	if (arg->kind != SL_MEM_MAP || arg->map >= e->unit->map_count)
 		return NULL;
 	*ret_index = arg->map;
-	return e->prog->used_maps[arg->map];
+	return e->unit->maps[arg->map];
 }
 
 /* Of a map that the program finds in a map of maps: what they have in common; else NULL. */
@@ -98,10 +98,9 @@ static const struct sl_map *known_template(
 {
 	uint32_t outer = arg->map & ~SL_MAP_INNER;
 
-	if (arg->kind != SL_MEM_MAP || !(arg->map & SL_MAP_INNER) ||
-		outer >= e->prog->used_map_count)
+	if (arg->kind != SL_MEM_MAP || !(arg->map & SL_MAP_INNER) || outer >= e->unit->map_count)
 		return NULL;
-	return e->prog->used_maps[outer]->inner;
+	return e->unit->maps[outer]->inner;
 }
 
 static void set_field(struct sl_emitter *e, LLVMValueRef desc, size_t offset, uint32_t value)
@@ -212,7 +211,7 @@ static void emit_helper_call(struct sl_emitter *e, const struct sl_call_fact *ca
 		if (helper->args[i] != SL_ARG_NONE)
 			args[i + 1] = sl_emit_argument(e, i + 1, &call->args[i]);
 		else if (helper->flags & SL_HELPER_GETS_PROG)
-			args[i + 1] = sl_emit_const(e, (uintptr_t)e->prog);
+			args[i + 1] = sl_emit_const(e, (uintptr_t)e->holder);
 		else if (helper->flags & SL_HELPER_ALL_REGS)
 			args[i + 1] = sl_emit_get(e, i + 1);
 		else

@@ -203,10 +203,9 @@ static LLVMValueRef load_constant(struct sl_emitter *e, unsigned bits)
 	const struct sl_map *map;
 	uint64_t address, value = 0;
 
-	if (base->kind != SL_MEM_MAP_VALUE || !base->const_off ||
-		base->map >= e->prog->used_map_count)
+	if (base->kind != SL_MEM_MAP_VALUE || !base->const_off || base->map >= e->unit->map_count)
 		return NULL;
-	map = e->prog->used_maps[base->map];
+	map = e->unit->maps[base->map];
 	if (!(map->desc.flags & BPF_F_RDONLY_PROG) || !map->frozen || map->desc.max_entries != 1 ||
 		!map->ops->direct_value || base->off + e->insn->off < 0 ||
 		base->off + e->insn->off + bits / 8 > map->desc.value_size ||
@@ -355,7 +354,7 @@ void sl_emit_load_imm64(struct sl_emitter *e)
 		break;
 	case BPF_PSEUDO_MAP_FD:
 	case BPF_PSEUDO_MAP_IDX:
-		value = sl_emit_const(e, (uintptr_t)e->prog->used_maps[e->fact->map]);
+		value = sl_emit_const(e, (uintptr_t)e->unit->maps[e->fact->map]);
 		break;
 	case BPF_PSEUDO_FUNC:
 		func = sl_emit_func_at(e, (int64_t)e->pc + 1 + insn->imm);
@@ -363,7 +362,7 @@ void sl_emit_load_imm64(struct sl_emitter *e)
 			sl_emit_fail(e, "callback is not a function");
 			return;
 		}
-		value = LLVMBuildPtrToInt(e->builder, e->funcs[func], e->i64, "");
+		value = LLVMBuildPtrToInt(e->builder, e->unit->funcs[func], e->i64, "");
 		break;
 	default:
 		value = sl_emit_const(e, e->fact->imm);

@@ -10,16 +10,17 @@
  * inlined the flag is a constant.
  */
 
-static bool may_throw(const struct sl_emitter *e, unsigned index)
-{
-	return index && e->facts->funcs[index].may_throw;
-}
-
 LLVMTypeRef sl_emit_func_type(struct sl_emitter *e, unsigned index)
 {
 	if (!index)
-		return e->prog_type;
-	return may_throw(e, index) ? e->throw_type : e->func_type;
+		return e->unit == e->units ? e->prog_type : e->func_type;
+	return e->facts->funcs[index].may_throw ? e->throw_type : e->func_type;
+}
+
+/* A program's first function, an extension's as well: exceptions go no further. */
+static bool is_first(const struct sl_emitter *e)
+{
+	return e->func == e->facts->funcs;
 }
 
 static void return_pair(struct sl_emitter *e, LLVMValueRef value, bool thrown)
@@ -33,7 +34,7 @@ static void return_pair(struct sl_emitter *e, LLVMValueRef value, bool thrown)
 
 void sl_emit_return(struct sl_emitter *e, LLVMValueRef value)
 {
-	if (!e->is_main && e->func->may_throw)
+	if (!is_first(e) && e->func->may_throw)
 		return_pair(e, value, false);
 	else
 		LLVMBuildRet(e->builder, value);
@@ -43,7 +44,7 @@ static void throw(struct sl_emitter * e, LLVMValueRef value)
 {
 	LLVMValueRef args[6] = { e->ctx, value };
 
-	if (!e->is_main) {
+	if (!is_first(e)) {
 		sl_instrument_leave(e);
 		return_pair(e, value, true);
 		return;
@@ -51,20 +52,21 @@ static void throw(struct sl_emitter * e, LLVMValueRef value)
 	for (unsigned i = 2; i < 6; i++)
 		args[i] = sl_emit_const(e, 0);
 	if (e->facts->exception_func > 0)
-		value = LLVMBuildCall2(
-			e->builder, e->func_type, e->funcs[e->facts->exception_func], args, 6, "");
+		value = LLVMBuildCall2(e->builder, e->func_type,
+			e->unit->funcs[e->facts->exception_func], args, 6, "");
 	sl_instrument_leave(e);
 	LLVMBuildRet(e->builder, value);
 }
 
 LLVMValueRef sl_emit_func_call(struct sl_emitter *e, unsigned index, LLVMValueRef args[6])
 {
-	LLVMValueRef result = LLVMBuildCall2(
-		e->builder, sl_emit_func_type(e, index), e->funcs[index], args, 6, "");
+	/* Of what is there, which may be an extension: that does not throw past itself. */
+	LLVMTypeRef type = LLVMGlobalGetValueType(e->unit->funcs[index]);
+	LLVMValueRef result = LLVMBuildCall2(e->builder, type, e->unit->funcs[index], args, 6, "");
 	LLVMBasicBlockRef thrown, on;
 	LLVMValueRef value, flag;
 
-	if (!may_throw(e, index))
+	if (type != e->throw_type)
 		return result;
 	value = LLVMBuildExtractValue(e->builder, result, 0, "");
 	flag = LLVMBuildExtractValue(e->builder, result, 1, "");

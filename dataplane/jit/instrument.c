@@ -125,12 +125,12 @@ void sl_instrument_value(struct sl_emitter *e)
 {
 	LLVMValueRef args[2];
 
-	if (!e->checks || e->fact->map >= e->prog->used_map_count ||
+	if (!e->checks || e->fact->map >= e->unit->map_count ||
 		(e->insn->src_reg != BPF_PSEUDO_MAP_VALUE &&
 			e->insn->src_reg != BPF_PSEUDO_MAP_IDX_VALUE))
 		return;
 	args[0] = sl_emit_const(e, e->fact->imm - (uint32_t)e->insn[1].imm);
-	args[1] = sl_emit_const(e, e->prog->used_maps[e->fact->map]->desc.value_size);
+	args[1] = sl_emit_const(e, e->unit->maps[e->fact->map]->desc.value_size);
 	call(e, "sl_check_object", sl_check_object, e->void_type, args, 2);
 }
 
@@ -143,8 +143,8 @@ static LLVMValueRef memory_size(
 
 	*ret_or_null = false;
 	for (unsigned i = 0; i < arg; i++)
-		if (helper->args[i] == SL_ARG_MAP && call->args[i].map < e->prog->used_map_count)
-			map = e->prog->used_maps[call->args[i].map];
+		if (helper->args[i] == SL_ARG_MAP && call->args[i].map < e->unit->map_count)
+			map = e->unit->maps[call->args[i].map];
 	switch (helper->args[arg]) {
 	case SL_ARG_MAP_KEY:
 		return map ? sl_emit_const(e, map->desc.key_size) : NULL;
@@ -185,9 +185,8 @@ static void check_argument(struct sl_emitter *e, const struct sl_call_fact *call
 			check_range(e, value, fact->umin, fact->umax);
 		return;
 	case SL_MEM_MAP:
-		if (fact->map < e->prog->used_map_count)
-			check_same(e, value,
-				sl_emit_const(e, (uintptr_t)e->prog->used_maps[fact->map]));
+		if (fact->map < e->unit->map_count)
+			check_same(e, value, sl_emit_const(e, (uintptr_t)e->unit->maps[fact->map]));
 		return;
 	case SL_MEM_CTX:
 		check_memory(e, fact, value, fact->off, sl_emit_const(e, 1));

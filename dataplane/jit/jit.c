@@ -29,7 +29,7 @@ static int verify(const struct sl_prog *prog, LLVMModuleRef module)
 }
 
 /* Whether anything reached jumps back. */
-static bool has_loops(const struct sl_prog *prog)
+static bool jumps_back(const struct sl_prog *prog)
 {
 	for (uint32_t i = 0; i < prog->insn_count; i++) {
 		unsigned class = BPF_CLASS(prog->insns[i].code), op = BPF_OP(prog->insns[i].code);
@@ -42,18 +42,33 @@ static bool has_loops(const struct sl_prog *prog)
 	return false;
 }
 
-/* Emit, link, optimise, generate, load; times taken between the phases. */
-static int compile(struct sl_emitter *e, struct sl_prog *prog, LLVMContextRef context,
-	LLVMTargetMachineRef target, struct sl_code **ret_code)
+/* What the passes are chosen by. */
+static void measure(const struct sl_emitter *e, uint32_t *ret_insn_count, bool *ret_has_loops)
 {
+	*ret_insn_count = 0;
+	*ret_has_loops = false;
+	for (unsigned i = 0; i < e->unit_count; i++) {
+		*ret_insn_count += e->units[i].prog->insn_count;
+		*ret_has_loops |= jumps_back(e->units[i].prog);
+	}
+}
+
+/* Emit, link, optimise, generate, load; times taken between the phases. */
+static int compile(struct sl_emitter *e, const struct sl_emit_source *source,
+	LLVMContextRef context, LLVMTargetMachineRef target, struct sl_code **ret_code)
+{
+	const struct sl_prog *prog = source->prog;
 	LLVMMemoryBufferRef object;
 	struct sl_entries entries;
 	struct sl_code *code;
 	uint64_t start = now_ns(), emitted, linked, optimized;
-	int err = sl_emit_program(e, prog, context);
+	int err = sl_emit_program(e, source, context);
+	uint32_t insn_count;
+	bool has_loops;
 
 	if (err)
 		return err;
+	measure(e, &insn_count, &has_loops);
 	sl_dump_ir(prog, "ir", e->module);
 	err = verify(prog, e->module);
 	emitted = now_ns();
@@ -61,13 +76,13 @@ static int compile(struct sl_emitter *e, struct sl_prog *prog, LLVMContextRef co
 		err = sl_runtime_link(e, target, &entries);
 	linked = now_ns();
 	if (!err)
-		err = sl_codegen_optimize(e->module, target, prog->insn_count, has_loops(prog));
+		err = sl_codegen_optimize(e->module, target, insn_count, has_loops);
 	optimized = now_ns();
 	if (err)
 		return err;
 	sl_dump_ir(prog, "opt", e->module);
 	sl_dump_asm(prog, e->module, target);
-	err = sl_codegen_object(e->module, target, prog->insn_count, &object);
+	err = sl_codegen_object(e->module, target, insn_count, &object);
 	if (err)
 		return err;
 	sl_dump_object(prog, object);
@@ -92,27 +107,54 @@ static void log_times(const struct sl_prog *prog, const struct sl_code *code)
 		(unsigned)(code->optimize_ns / 1000), (unsigned)(code->codegen_ns / 1000));
 }
 
-int sl_jit_compile(struct sl_prog *prog)
+static int compile_source(const struct sl_emit_source *source, struct sl_code **ret_code)
 {
 	LLVMContextRef context;
 	LLVMTargetMachineRef target;
 	struct sl_emitter e;
-	struct sl_code *code;
 	int err = sl_codegen_get_target(&target);
 
 	if (err)
 		return err;
 	context = LLVMContextCreate();
-	err = compile(&e, prog, context, target, &code);
+	err = compile(&e, source, context, target, ret_code);
 	sl_emit_done(&e);
 	if (e.module)
 		LLVMDisposeModule(e.module);
 	LLVMContextDispose(context);
 	sl_codegen_put_target(target);
+	if (!err)
+		log_times(source->prog, *ret_code);
+	return err;
+}
+
+int sl_jit_compile(struct sl_prog *prog)
+{
+	const struct sl_emit_source source = { .prog = prog, .holder = prog };
+	struct sl_code *code;
+	int err = compile_source(&source, &code);
+
 	if (err)
 		return err;
-	log_times(prog, code);
-	prog->code = code;
+	prog->code = prog->own_code = code;
+	return 0;
+}
+
+int sl_jit_link(
+	const struct sl_prog *prog, struct sl_prog *const *extensions, struct sl_prog *linked)
+{
+	const struct sl_emit_source source = {
+		.prog = prog,
+		.extensions = extensions,
+		.maps = linked->used_maps,
+		.holder = linked,
+	};
+	struct sl_code *code;
+	int err = compile_source(&source, &code);
+
+	if (err)
+		return err;
+	linked->code = linked->own_code = code;
 	return 0;
 }
 

@@ -6,10 +6,18 @@ struct sl_code;
 struct sl_prog;
 
 /*
- * Compiles a verified program (prog->facts) with LLVM for this machine's CPU and sets prog->code.
- * -ENOMEM, or -EIO with one log line when LLVM refuses, which is a bug of ours.
+ * Compiles a verified program (prog->facts) with LLVM for this machine's CPU and sets prog->code
+ * and own_code. -ENOMEM, or -EIO with one log line when LLVM refuses, which is a bug of ours.
  */
 SL_CONTROL int sl_jit_compile(struct sl_prog *prog);
+
+/*
+ * The same for a program with other programs in place of functions of its own (by function, NULL for
+ * those that stay). `linked` gets the code and holds what it needs; its used_maps are the
+ * facts->map_count maps of the program and then those of each extension.
+ */
+SL_CONTROL int sl_jit_link(
+	const struct sl_prog *prog, struct sl_prog *const *extensions, struct sl_prog *linked);
 
 /* Frees the machine code; the caller has waited for a grace period. NULL is fine. */
 SL_CONTROL void sl_jit_free(struct sl_code *code);

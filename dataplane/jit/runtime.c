@@ -31,13 +31,10 @@ static int read_runtime(LLVMContextRef context, LLVMModuleRef *ret_module)
 	return -EIO;
 }
 
-/* What the templates know of the program. */
-static void define_traits(struct sl_emitter *e)
+static uint32_t traits_of(const struct sl_facts *facts)
 {
-	const struct sl_facts *facts = e->facts;
 	bool tail_calls = false;
 	uint32_t traits = 0;
-	LLVMValueRef var = LLVMAddGlobal(e->module, e->i32, "sl_program_traits");
 
 	for (unsigned i = 0; i < facts->func_count; i++)
 		tail_calls |= facts->funcs[i].has_tail_call;
@@ -45,6 +42,17 @@ static void define_traits(struct sl_emitter *e)
 		traits |= SL_TRAIT_MOVES_PACKET;
 	if (facts->may_redirect || tail_calls)
 		traits |= SL_TRAIT_REDIRECTS;
+	return traits;
+}
+
+/* What the templates know of the program. */
+static void define_traits(struct sl_emitter *e)
+{
+	LLVMValueRef var = LLVMAddGlobal(e->module, e->i32, "sl_program_traits");
+	uint32_t traits = 0;
+
+	for (unsigned i = 0; i < e->unit_count; i++)
+		traits |= traits_of(e->units[i].prog->facts);
 	LLVMSetInitializer(var, sl_emit_int(e, 32, traits));
 	LLVMSetGlobalConstant(var, true);
 }

@@ -98,6 +98,20 @@ static int prog_array_check_attr(const union bpf_attr *attr)
 	return sl_array_check(attr);
 }
 
+static void prog_put(struct sl_prog *prog)
+{
+	if (prog)
+		sl_object_unref(&prog->obj);
+}
+
+/* A program that was in a slot. */
+static void entry_put(struct sl_prog *prog)
+{
+	if (prog)
+		sl_prog_unuse(prog, SL_PROG_IN_TABLE);
+	prog_put(prog);
+}
+
 static size_t progs_len(const struct sl_map *map)
 {
 	return (size_t)map->desc.max_entries * sizeof(struct sl_prog *);
@@ -109,10 +123,8 @@ static void prog_array_free(struct sl_map *map)
 
 	if (!a)
 		return;
-	for (uint32_t i = 0; a->progs && i < map->desc.max_entries; i++) {
-		if (a->progs[i])
-			sl_object_unref(&a->progs[i]->obj);
-	}
+	for (uint32_t i = 0; a->progs && i < map->desc.max_entries; i++)
+		entry_put(a->progs[i]);
 	sl_area_free(a->progs, progs_len(map));
 	table_free(a->table);
 	pthread_mutex_destroy(&a->lock);
@@ -150,7 +162,7 @@ static int check_owner(struct prog_array *a, const struct sl_prog *prog)
 {
 	const struct owner mine = {
 		.known = true,
-		.type = prog->type,
+		.type = prog->rules_type,
 		.expected_attach_type = prog->expected_attach_type,
 		.xdp_has_frags = prog->flags & BPF_F_XDP_HAS_FRAGS,
 	};
@@ -188,20 +200,25 @@ static int prog_get(const void *value, struct sl_prog **ret_prog)
 	return 0;
 }
 
-/* With the lock held: puts prog (its reference goes to the slot) and returns what was there. */
+/* With the lock held: whether a slot may have `prog`. */
+static int check_entry(struct prog_array *a, struct sl_prog *prog)
+{
+	if (prog->type == BPF_PROG_TYPE_EXT || check_owner(a, prog))
+		return -EINVAL;
+	return sl_prog_use(prog, SL_PROG_IN_TABLE);
+}
+
+/*
+ * With the lock held: puts prog (its reference goes to the slot, which check_entry allowed) and
+ * returns what was there.
+ */
 static struct sl_prog *slot_swap(struct prog_array *a, uint32_t index, struct sl_prog *prog)
 {
 	struct sl_prog *old = a->progs[index];
 
 	a->progs[index] = prog;
-	sl_rcu_store(a->table->slots.entries[index], prog ? prog->code->run : NULL);
+	sl_rcu_store(a->table->slots.entries[index], prog ? prog->own_code->run : NULL);
 	return old;
-}
-
-static void prog_put(struct sl_prog *prog)
-{
-	if (prog)
-		sl_object_unref(&prog->obj);
 }
 
 /* The value is the id of the program, as the kernel returns it. */
@@ -230,7 +247,7 @@ static int prog_array_sys_update(
 {
 	struct prog_array *a = prog_array_of(map);
 	uint32_t index = sl_array_index(key);
-	struct sl_prog *prog;
+	struct sl_prog *prog, *old = NULL;
 	int err;
 
 	if (flags != BPF_ANY)
@@ -241,11 +258,13 @@ static int prog_array_sys_update(
 	if (err)
 		return err;
 	pthread_mutex_lock(&a->lock);
-	err = check_owner(a, prog);
+	err = check_entry(a, prog);
 	if (!err)
-		prog = slot_swap(a, index, prog);
+		old = slot_swap(a, index, prog);
 	pthread_mutex_unlock(&a->lock);
-	prog_put(prog);
+	if (err)
+		prog_put(prog);
+	entry_put(old);
 	return err;
 }
 
@@ -260,7 +279,7 @@ static int prog_array_sys_delete(struct sl_map *map, const void *key)
 	pthread_mutex_lock(&a->lock);
 	old = slot_swap(a, index, NULL);
 	pthread_mutex_unlock(&a->lock);
-	prog_put(old);
+	entry_put(old);
 	return old ? 0 : -ENOENT;
 }
 
@@ -278,7 +297,7 @@ static void prog_array_user_release(struct sl_map *map)
 		pthread_mutex_lock(&a->lock);
 		old = a->progs[i] ? slot_swap(a, i, NULL) : NULL;
 		pthread_mutex_unlock(&a->lock);
-		prog_put(old);
+		entry_put(old);
 	}
 }
 
@@ -321,29 +340,42 @@ static int batch_get(struct sl_map *map, const uint8_t *keys, const uint8_t *val
 	return err;
 }
 
+/* With the lock held: whether all of them may be in the table, which they then count as. */
+static int batch_check(struct prog_array *a, uint32_t count, struct sl_prog **progs)
+{
+	struct owner before = a->owner;
+	int err = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		err = check_entry(a, progs[i]);
+		if (!err)
+			continue;
+		while (i > 0)
+			sl_prog_unuse(progs[--i], SL_PROG_IN_TABLE);
+		a->owner = before;
+		break;
+	}
+	return err;
+}
+
 /* With the lock held: all of the batch or nothing. progs then holds what was replaced. */
 static int batch_apply(
 	struct prog_array *a, const uint8_t *keys, uint32_t count, struct sl_prog **progs)
 {
-	struct owner before = a->owner;
-	struct table *table;
+	struct table *table = table_new(a->map.desc.max_entries);
+	int err = table ? batch_check(a, count, progs) : -ENOMEM;
 
-	for (uint32_t i = 0; i < count; i++) {
-		if (check_owner(a, progs[i]) != 0) {
-			a->owner = before;
-			return -EINVAL;
-		}
+	if (err) {
+		table_free(table);
+		return err;
 	}
-	table = table_new(a->map.desc.max_entries);
-	if (!table)
-		return -ENOMEM;
 	memcpy(table->slots.entries, a->table->slots.entries,
 		(size_t)a->map.desc.max_entries * sizeof(sl_prog_fn));
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t index = sl_array_index(keys + i * 4);
 		struct sl_prog *old = a->progs[index];
 
-		table->slots.entries[index] = progs[i]->code->run;
+		table->slots.entries[index] = progs[i]->own_code->run;
 		a->progs[index] = progs[i];
 		progs[i] = old;
 	}
@@ -372,8 +404,12 @@ static int prog_array_sys_update_all(
 	pthread_mutex_lock(&a->lock);
 	err = batch_apply(a, keys, count, progs);
 	pthread_mutex_unlock(&a->lock);
-	for (uint32_t i = 0; i < count; i++)
-		prog_put(progs[i]);
+	for (uint32_t i = 0; i < count; i++) {
+		if (err)
+			prog_put(progs[i]);
+		else
+			entry_put(progs[i]);
+	}
 out:
 	free(progs);
 	return err;

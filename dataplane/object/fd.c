@@ -64,6 +64,8 @@ static bool registered; /* inotify_fd with the background thread */
 static bool forked; /* the watches are still the parent's */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static unsigned dropping; /* threads that drop references just now; under the lock */
+static pthread_cond_t dropped = PTHREAD_COND_INITIALIZER;
 
 static void before_fork(void)
 {
@@ -88,6 +90,8 @@ static void in_child(void)
 			close(fd);
 		forked = true;
 	}
+	dropping = 0;
+	pthread_cond_init(&dropped, NULL);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -288,7 +292,24 @@ static void read_events(struct entry **dead)
 	}
 }
 
-static void reap(bool by_poll)
+/* With the lock held, which is let go meanwhile. */
+static void drop_all(struct entry *dead)
+{
+	if (!dead)
+		return;
+	dropping++;
+	pthread_mutex_unlock(&lock);
+	drop(dead);
+	pthread_mutex_lock(&lock);
+	dropping--;
+	pthread_cond_broadcast(&dropped);
+}
+
+/*
+ * close() in the kernel returns when the object is gone. So whoever asks something after a close
+ * waits for the background thread, should that have seen it first; never the other way round.
+ */
+static void reap(bool by_poll, bool wait)
 {
 	struct entry *dead = NULL;
 
@@ -297,19 +318,21 @@ static void reap(bool by_poll)
 		read_events(&dead);
 		check_suspects(by_poll, &dead);
 	}
+	drop_all(dead);
+	while (wait && dropping > 0)
+		pthread_cond_wait(&dropped, &lock);
 	pthread_mutex_unlock(&lock);
-	drop(dead);
 }
 
 void sl_fd_reap(void)
 {
-	reap(false);
+	reap(false, true);
 }
 
 static void on_readable(void *arg)
 {
 	(void)arg;
-	reap(false);
+	reap(false, false);
 }
 
 static bool poll_suspects(void *arg)
@@ -321,7 +344,7 @@ static bool poll_suspects(void *arg)
 	any = !sl_list_empty(&suspects);
 	pthread_mutex_unlock(&lock);
 	if (any)
-		reap(true);
+		reap(true, false);
 	return false;
 }
 

@@ -30,12 +30,19 @@ static int swap(const struct sl_link *link, struct sl_prog *prog)
 
 static void unlink_link(struct sl_object *obj)
 {
-	sl_link_detach(sl_container_of(obj, struct sl_link, obj));
+	struct sl_link *link = sl_link_of(obj);
+
+	if (link->prog)
+		link->ops->leave(link);
 }
 
 static void release(struct sl_object *obj)
 {
-	free(sl_container_of(obj, struct sl_link, obj));
+	struct sl_link *link = sl_link_of(obj);
+
+	if (link->prog)
+		sl_object_unref(&link->prog->obj);
+	link->ops->free(link);
 }
 
 static const struct sl_object_ops ops = {
@@ -43,34 +50,20 @@ static const struct sl_object_ops ops = {
 	.release = release,
 };
 
-int sl_link_new(struct sl_prog *prog, uint32_t ifindex, enum bpf_attach_type type, uint32_t flags,
-	struct sl_link **ret_link)
+void sl_link_init(struct sl_link *link, const struct sl_link_ops *link_ops, struct sl_prog *prog)
 {
-	struct sl_link *link;
-	int err;
-
-	if ((unsigned)type >= SL_LINK_ATTACH_TYPES)
-		return -EINVAL;
-	link = calloc(1, sizeof(*link));
-	if (!link)
-		return -ENOMEM;
 	sl_object_init(&link->obj, SL_OBJECT_LINK, &ops);
-	link->ifindex = ifindex;
-	link->flags = flags;
-	link->attach_type = type;
-	pthread_mutex_lock(&lock);
-	err = swap(link, prog);
-	if (!err) {
+	link->ops = link_ops;
+	if (prog)
 		sl_object_ref(&prog->obj);
-		link->prog = prog;
-	}
-	pthread_mutex_unlock(&lock);
-	if (err) {
-		free(link);
-		return err;
-	}
-	*ret_link = link;
-	return 0;
+	link->prog = prog;
+}
+
+/* ---- links to hooks that have one program ---- */
+
+static void free_link(struct sl_link *link)
+{
+	free(link);
 }
 
 /* What an update asks for must fit what is attached; with the lock held. */
@@ -87,7 +80,7 @@ static int check_update(
 	return 0;
 }
 
-int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected)
+static int update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected)
 {
 	struct sl_prog *old = NULL;
 	int err;
@@ -108,7 +101,7 @@ int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *e
 	return err;
 }
 
-void sl_link_detach(struct sl_link *link)
+static int detach(struct sl_link *link)
 {
 	struct sl_prog *old;
 
@@ -120,6 +113,68 @@ void sl_link_detach(struct sl_link *link)
 	pthread_mutex_unlock(&lock);
 	if (old)
 		sl_object_unref(&old->obj);
+	return 0;
+}
+
+static void leave(struct sl_link *link)
+{
+	detach(link);
+}
+
+static void info(struct sl_link *link, struct bpf_link_info *ret_info)
+{
+	pthread_mutex_lock(&lock);
+	ret_info->xdp.ifindex = link->prog ? link->ifindex : 0;
+	pthread_mutex_unlock(&lock);
+}
+
+static const struct sl_link_ops hook_ops = {
+	.type = BPF_LINK_TYPE_XDP,
+	.leave = leave,
+	.update = update,
+	.detach = detach,
+	.info = info,
+	.free = free_link,
+};
+
+int sl_link_new(struct sl_prog *prog, uint32_t ifindex, enum bpf_attach_type type, uint32_t flags,
+	struct sl_link **ret_link)
+{
+	struct sl_link *link;
+	int err;
+
+	if ((unsigned)type >= SL_LINK_ATTACH_TYPES)
+		return -EINVAL;
+	link = calloc(1, sizeof(*link));
+	if (!link)
+		return -ENOMEM;
+	sl_link_init(link, &hook_ops, NULL);
+	link->ifindex = ifindex;
+	link->flags = flags;
+	link->attach_type = type;
+	pthread_mutex_lock(&lock);
+	err = swap(link, prog);
+	if (!err) {
+		sl_object_ref(&prog->obj);
+		link->prog = prog;
+	}
+	pthread_mutex_unlock(&lock);
+	if (err) {
+		free(link);
+		return err;
+	}
+	*ret_link = link;
+	return 0;
+}
+
+int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected)
+{
+	return link->ops->update ? link->ops->update(link, prog, expected) : -EINVAL;
+}
+
+int sl_link_detach(struct sl_link *link)
+{
+	return link->ops->detach ? link->ops->detach(link) : -EOPNOTSUPP;
 }
 
 struct sl_prog *sl_link_get_prog(struct sl_link *link)

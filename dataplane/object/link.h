@@ -22,9 +22,22 @@ struct sl_link_target {
 	int (*swap)(const struct sl_link *link, struct sl_prog *new_prog);
 };
 
+/* What links of one kind do. Called by control threads. */
+struct sl_link_ops {
+	uint32_t type; /* BPF_LINK_TYPE_* */
+	/* The last reference has gone: leaves the hook. Not after a detach. */
+	void (*leave)(struct sl_link *link);
+	int (*update)(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected);
+	int (*detach)(struct sl_link *link); /* NULL as the one above: not for this kind */
+	/* The part of the union that is this kind's; NULL when there is nothing to say. */
+	void (*info)(struct sl_link *link, struct bpf_link_info *info);
+	void (*free)(struct sl_link *link); /* a grace period after `leave` */
+};
+
 /* A bpf_link: holds its program and its place at the hook until the last reference goes. */
 struct sl_link {
 	struct sl_object obj;
+	const struct sl_link_ops *ops;
 	struct sl_prog *prog; /* reference; NULL after detach; under the link lock */
 	uint32_t ifindex;
 	uint32_t flags;
@@ -36,12 +49,20 @@ struct sl_link {
 
 SL_CONTROL void sl_link_set_target(enum bpf_attach_type type, const struct sl_link_target *target);
 
+/* Fills in the head of a kind's own struct, which holds a reference to prog from then on. */
+SL_CONTROL void sl_link_init(
+	struct sl_link *link, const struct sl_link_ops *ops, struct sl_prog *prog);
+
+/* A link to a hook that a target was set for. */
 SL_CONTROL int sl_link_new(struct sl_prog *prog, uint32_t ifindex, enum bpf_attach_type type,
 	uint32_t flags, struct sl_link **ret_link);
-/* Replaces the program; `expected` NULL for any, else -EPERM when another one is attached. */
+/*
+ * Replaces the program; `expected` NULL for any, else -EPERM when another one is attached. -EINVAL
+ * for a kind that has no update.
+ */
 SL_CONTROL int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected);
-/* Nothing happens when the hook has gone. */
-SL_CONTROL void sl_link_detach(struct sl_link *link);
+/* Nothing happens when the hook has gone. -EOPNOTSUPP for a kind that lets go only with its end. */
+SL_CONTROL int sl_link_detach(struct sl_link *link);
 
 /* The attached program with a reference, NULL after detach. */
 SL_CONTROL struct sl_prog *sl_link_get_prog(struct sl_link *link);

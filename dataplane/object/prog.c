@@ -1,6 +1,7 @@
 #include "prog.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,19 +20,39 @@ void sl_prog_set_free_hooks(void (*free_facts)(struct sl_facts *facts),
 	unref_map_hook = unref_map;
 }
 
+static pthread_mutex_t maps_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void sl_prog_lock_maps(void)
+{
+	pthread_mutex_lock(&maps_lock);
+}
+
+void sl_prog_unlock_maps(void)
+{
+	pthread_mutex_unlock(&maps_lock);
+}
+
 /* Here and not at unlink: a worker may be running the program until the grace period is over. */
 static void release(struct sl_object *obj)
 {
 	struct sl_prog *prog = sl_prog_of(obj);
 
-	if (prog->code && free_code_hook)
-		free_code_hook(prog->code);
+	if (prog->own_code && free_code_hook)
+		free_code_hook(prog->own_code);
 	if (prog->facts && free_facts_hook)
 		free_facts_hook(prog->facts);
 	for (uint32_t i = 0; i < prog->used_map_count; i++)
 		unref_map_hook(prog->used_maps[i]);
 	if (prog->btf)
 		sl_object_unref(&prog->btf->obj);
+	for (uint32_t i = 0; i < prog->linked_extension_count; i++)
+		sl_object_unref(&prog->linked_extensions[i]->obj);
+	if (prog->linked)
+		sl_object_unref(&prog->linked->obj);
+	if (prog->target)
+		sl_object_unref(&prog->target->obj);
+	free(prog->linked_extensions);
+	free(prog->extensions);
 	free(prog->used_maps);
 	free(prog->func_info);
 	free(prog->line_info);
@@ -63,4 +84,23 @@ int sl_prog_new(const struct bpf_insn *insns, uint32_t insn_count, struct sl_pro
 	prog->insn_count = insn_count;
 	*ret_prog = prog;
 	return 0;
+}
+
+int sl_prog_use(struct sl_prog *prog, enum sl_prog_use use)
+{
+	int64_t uses = __atomic_load_n(&prog->uses, __ATOMIC_RELAXED);
+
+	do {
+		if ((uses < 0) != (use < 0) && uses != 0)
+			return -EBUSY;
+		/* Acquire: of the code that the last user of the other kind left behind. */
+	} while (!__atomic_compare_exchange_n(
+		&prog->uses, &uses, uses + use, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	return 0;
+}
+
+void sl_prog_unuse(struct sl_prog *prog, enum sl_prog_use use)
+{
+	/* Pairs with sl_prog_use. */
+	__atomic_sub_fetch(&prog->uses, use, __ATOMIC_RELEASE);
 }

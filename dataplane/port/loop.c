@@ -324,7 +324,7 @@ void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 }
 
 /* For code without a burst entry, and packets with metadata. */
-static void run_one_by_one(const struct sl_prog *prog, struct sl_burst *burst)
+static void run_one_by_one(const struct sl_code *code, struct sl_burst *burst)
 {
 	struct sl_run *run = burst->ctx->run;
 
@@ -336,7 +336,7 @@ static void run_one_by_one(const struct sl_prog *prog, struct sl_burst *burst)
 		ctx.len = burst->pkts[i]->pkt_len;
 		ctx.data_meta -= burst->meta_lens[i];
 		sl_run_reset(run);
-		verdict = (uint32_t)prog->code->run(&ctx, SL_TAIL_CALLS);
+		verdict = (uint32_t)code->run(&ctx, SL_TAIL_CALLS);
 		burst->verdicts[i] = sl_packet_end(&ctx) ? verdict : (uint32_t)XDP_ABORTED;
 		burst->meta_lens[i] = (uint8_t)(ctx.data - ctx.data_meta);
 		burst->redirects[i] = (struct sl_redirect){
@@ -350,12 +350,13 @@ static void run_one_by_one(const struct sl_prog *prog, struct sl_burst *burst)
 
 void sl_loop_run(const struct sl_prog *prog, struct sl_burst *burst, bool has_meta)
 {
+	const struct sl_code *code = sl_rcu_load(prog->code);
 	uint64_t begin_ns = sl_run_stats_begin();
 
-	if (sl_likely(prog->code->burst) && !has_meta)
-		prog->code->burst(burst);
+	if (sl_likely(code->burst) && !has_meta)
+		code->burst(burst);
 	else
-		run_one_by_one(prog, burst);
+		run_one_by_one(code, burst);
 	sl_run_stats_end(prog, burst->ctx->cpu, begin_ns, burst->count);
 }
 

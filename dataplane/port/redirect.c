@@ -32,7 +32,7 @@ static uint32_t run_entry(struct sl_worker *worker, struct sl_port *port, struct
 	sl_packet_begin(&ctx, pkt);
 	ctx.data_meta -= meta_len;
 	sl_run_reset(&worker->run);
-	verdict = (uint32_t)target->prog->code->run(&ctx, SL_TAIL_CALLS);
+	verdict = (uint32_t)sl_rcu_load(target->prog->code)->run(&ctx, SL_TAIL_CALLS);
 	sl_run_stats_end(target->prog, ctx.cpu, begin_ns, 1);
 	return sl_packet_end(&ctx) ? verdict : (uint32_t)XDP_ABORTED;
 }

@@ -5,6 +5,7 @@
 
 #include "btf.h"
 #include "command.h"
+#include "extension_link.h"
 #include "cpu.h"
 #include "facts.h"
 #include "fd.h"
@@ -88,8 +89,8 @@ static void sum_stats(const struct sl_prog *prog, struct bpf_prog_info *info)
 /* What the caller asked to have copied; then `info` gets how much there is of each. */
 static int give_prog_arrays(struct sl_prog *prog, struct bpf_prog_info *info)
 {
-	uint32_t *map_ids, map_count, one_len = prog->code->text_len_bytes;
-	uint64_t address = (uintptr_t)prog->code->run;
+	uint32_t *map_ids, map_count, one_len = prog->own_code->text_len_bytes;
+	uint64_t address = (uintptr_t)prog->own_code->run;
 	int err;
 
 	err = sl_prog_map_ids(prog, &map_ids, &map_count);
@@ -102,8 +103,8 @@ static int give_prog_arrays(struct sl_prog *prog, struct bpf_prog_info *info)
 	free(map_ids);
 	info->nr_map_ids = map_count;
 	if (!err)
-		err = give_array(info->jited_prog_insns, info->jited_prog_len, prog->code->text,
-			prog->code->text_len_bytes, 1);
+		err = give_array(info->jited_prog_insns, info->jited_prog_len, prog->own_code->text,
+			prog->own_code->text_len_bytes, 1);
 	if (!err)
 		err = give_array(
 			info->jited_ksyms, info->nr_jited_ksyms, &address, 1, sizeof(address));
@@ -156,7 +157,7 @@ static int prog_info(const struct sl_call *call, struct sl_prog *prog)
 	memcpy(out.tag, prog->tag, sizeof(out.tag));
 	memcpy(out.name, prog->name, sizeof(out.name));
 	out.xlated_prog_len = prog->insn_count * sizeof(struct bpf_insn);
-	out.jited_prog_len = prog->code->text_len_bytes;
+	out.jited_prog_len = prog->own_code->text_len_bytes;
 	out.nr_jited_ksyms = out.nr_jited_func_lens = out.nr_prog_tags = 1;
 	out.btf_id = prog->btf ? prog->btf->obj.id : 0;
 	out.func_info_rec_size = sizeof(struct bpf_func_info);
@@ -169,7 +170,8 @@ static int prog_info(const struct sl_call *call, struct sl_prog *prog)
 	out.ifindex = 0;
 	out.netns_dev = out.netns_ino = 0;
 	out.verified_insns = prog->verified_insns;
-	out.attach_btf_obj_id = out.attach_btf_id = 0;
+	out.attach_btf_obj_id = sl_extension_target_btf(prog);
+	out.attach_btf_id = prog->target_btf_id;
 	sum_stats(prog, &out);
 	return write_info(call, &out, sizeof(out));
 }
@@ -230,10 +232,11 @@ static int link_info(const struct sl_call *call, struct sl_link *link)
 	err = read_info(call, &info, sizeof(info));
 	if (!err) {
 		memset(&info, 0, sizeof(info));
-		info.type = BPF_LINK_TYPE_XDP;
+		info.type = link->ops->type;
 		info.id = link->obj.id;
 		info.prog_id = prog ? prog->obj.id : 0;
-		info.xdp.ifindex = prog ? link->ifindex : 0;
+		if (link->ops->info)
+			link->ops->info(link, &info);
 		err = write_info(call, &info, sizeof(info));
 	}
 	if (prog)

@@ -5,6 +5,7 @@
 #include <linux/if_link.h>
 
 #include "command.h"
+#include "extension_link.h"
 #include "fd.h"
 #include "prog.h"
 
@@ -33,6 +34,53 @@ static int check(const struct sl_prog *prog, enum bpf_attach_type type, uint32_t
 	return 0;
 }
 
+static int create_xdp(const union bpf_attr *attr, struct sl_prog *prog, struct sl_link **ret_link)
+{
+	int err = check(prog, attr->link_create.attach_type, attr->link_create.flags);
+
+	if (!err)
+		err = sl_link_new(prog, attr->link_create.target_ifindex,
+			attr->link_create.attach_type, attr->link_create.flags, ret_link);
+	return err == -ENODEV ? -EINVAL : err; /* an ifindex that is not there */
+}
+
+static int create_extension(
+	const union bpf_attr *attr, struct sl_prog *prog, struct sl_link **ret_link)
+{
+	return sl_extension_link(prog, attr->link_create.target_fd, attr->link_create.target_btf_id,
+		attr->link_create.tracing.cookie, ret_link);
+}
+
+/* Which links a type of programs can have. */
+static const struct {
+	enum bpf_prog_type type;
+	int (*create)(const union bpf_attr *attr, struct sl_prog *prog, struct sl_link **ret_link);
+} kinds[] = {
+	{ BPF_PROG_TYPE_XDP, create_xdp },
+	{ BPF_PROG_TYPE_EXT, create_extension },
+};
+
+static int create(const union bpf_attr *attr, struct sl_prog *prog, struct sl_link **ret_link)
+{
+	for (unsigned i = 0; i < sl_array_size(kinds); i++) {
+		if (kinds[i].type == prog->type)
+			return kinds[i].create(attr, prog, ret_link);
+	}
+	return -EINVAL;
+}
+
+/* Takes over the caller's reference. */
+static int give_link(struct sl_link *link)
+{
+	int err = sl_object_publish(&link->obj);
+
+	if (err) {
+		sl_object_unref(&link->obj);
+		return err;
+	}
+	return sl_fd_give(&link->obj, O_RDWR);
+}
+
 int sl_cmd_link_create(const struct sl_call *call)
 {
 	const union bpf_attr *attr = call->attr;
@@ -43,19 +91,28 @@ int sl_cmd_link_create(const struct sl_call *call)
 	err = sl_prog_get_by_fd(attr->link_create.prog_fd, &prog);
 	if (err)
 		return err;
-	err = check(prog, attr->link_create.attach_type, attr->link_create.flags);
-	if (!err)
-		err = sl_link_new(prog, attr->link_create.target_ifindex,
-			attr->link_create.attach_type, attr->link_create.flags, &link);
+	err = create(attr, prog, &link);
 	sl_object_unref(&prog->obj);
+	return err ? err : give_link(link);
+}
+
+/* Tracepoints are the kernel's; what older loaders attach by this is extensions. */
+int sl_cmd_raw_tracepoint_open(const struct sl_call *call)
+{
+	const union bpf_attr *attr = call->attr;
+	struct sl_prog *prog;
+	struct sl_link *link;
+	int err;
+
+	err = sl_prog_get_by_fd(attr->raw_tracepoint.prog_fd, &prog);
 	if (err)
-		return err == -ENODEV ? -EINVAL : err; /* an ifindex that is not there */
-	err = sl_object_publish(&link->obj);
-	if (err) {
-		sl_object_unref(&link->obj);
 		return err;
-	}
-	return sl_fd_give(&link->obj, O_RDWR);
+	if (prog->type != BPF_PROG_TYPE_EXT || attr->raw_tracepoint.name)
+		err = -EINVAL;
+	else
+		err = sl_extension_link(prog, 0, 0, 0, &link);
+	sl_object_unref(&prog->obj);
+	return err ? err : give_link(link);
 }
 
 int sl_cmd_link_update(const struct sl_call *call)
@@ -92,7 +149,7 @@ int sl_cmd_link_detach(const struct sl_call *call)
 
 	if (err)
 		return err;
-	sl_link_detach(link);
+	err = sl_link_detach(link);
 	sl_object_unref(&link->obj);
-	return 0;
+	return err;
 }

@@ -18,15 +18,15 @@ int sluice_load_report(int prog_fd, struct sluice_load_report *ret_report)
 	prog = sl_prog_of(obj);
 	*ret_report = (struct sluice_load_report){
 		.verify_ns = prog->verify_ns,
-		.emit_ns = prog->code->emit_ns,
-		.link_ns = prog->code->link_ns,
-		.optimize_ns = prog->code->optimize_ns,
-		.codegen_ns = prog->code->codegen_ns,
+		.emit_ns = prog->own_code->emit_ns,
+		.link_ns = prog->own_code->link_ns,
+		.optimize_ns = prog->own_code->optimize_ns,
+		.codegen_ns = prog->own_code->codegen_ns,
 		.insn_count = prog->insn_count,
 		.verified_insns = prog->verified_insns,
 		.peak_states = prog->peak_states,
 		.peak_state_bytes = prog->peak_state_bytes,
-		.code_bytes = prog->code->text_len_bytes,
+		.code_bytes = prog->own_code->text_len_bytes,
 	};
 	sl_object_unref(obj);
 	return 0;

@@ -1,15 +1,11 @@
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "command.h"
 #include "map.h"
 #include "prog.h"
 
-/* A program's list of maps grows under this lock once the program is visible. */
-static pthread_mutex_t maps_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* With the lock held. */
+/* With the maps' lock held. */
 static int add_map(struct sl_prog *prog, struct sl_map *map)
 {
 	struct sl_map **maps;
@@ -30,9 +26,9 @@ int sl_prog_bind_map(struct sl_prog *prog, struct sl_map *map)
 {
 	int err;
 
-	pthread_mutex_lock(&maps_lock);
+	sl_prog_lock_maps();
 	err = add_map(prog, map);
-	pthread_mutex_unlock(&maps_lock);
+	sl_prog_unlock_maps();
 	return err;
 }
 
@@ -40,12 +36,12 @@ int sl_prog_map_ids(struct sl_prog *prog, uint32_t **ret_ids, uint32_t *ret_coun
 {
 	uint32_t *ids;
 
-	pthread_mutex_lock(&maps_lock);
+	sl_prog_lock_maps();
 	ids = malloc(sl_max(prog->used_map_count, 1u) * sizeof(*ids));
 	for (uint32_t i = 0; ids && i < prog->used_map_count; i++)
 		ids[i] = prog->used_maps[i]->obj.id;
 	*ret_count = prog->used_map_count;
-	pthread_mutex_unlock(&maps_lock);
+	sl_prog_unlock_maps();
 	*ret_ids = ids;
 	return ids ? 0 : -ENOMEM;
 }

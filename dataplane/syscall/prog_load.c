@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/btf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -44,9 +45,6 @@ static bool is_gpl_compatible(const char *license)
 /* Refuses by the attributes alone, in the kernel's order. */
 static int check(const union bpf_attr *attr)
 {
-	struct sl_prog *target;
-	int err;
-
 	if (attr->prog_flags & ~LOAD_FLAGS)
 		return -EINVAL;
 	/* Tokens are the kernel's. */
@@ -57,15 +55,37 @@ static int check(const union bpf_attr *attr)
 	/* None of our types may sleep. */
 	if (attr->prog_flags & BPF_F_SLEEPABLE)
 		return -EINVAL;
-	/* Attaching to a function of the kernel or of another program: none of our types does. */
-	if (attr->attach_prog_fd) {
-		err = sl_prog_get_by_fd(attr->attach_prog_fd, &target);
-		if (err)
+	return 0;
+}
+
+/*
+ * What an extension is to be attached to; NULL for a function of the kernel, which the verifier
+ * refuses. Other types of ours attach to no function.
+ */
+static int get_target(const union bpf_attr *attr, struct sl_prog **ret_target)
+{
+	bool is_extension = attr->prog_type == BPF_PROG_TYPE_EXT;
+	struct sl_prog *target = NULL;
+	struct sl_object *obj;
+	int err = 0;
+
+	if (attr->attach_prog_fd && sl_prog_get_by_fd(attr->attach_prog_fd, &target)) {
+		if (sl_fd_get(attr->attach_prog_fd, SL_OBJECT_BTF, &obj))
 			return -EINVAL;
-		sl_object_unref(&target->obj);
-		return -EINVAL;
+		sl_object_unref(obj);
+		return -SL_ENOTSUPP;
 	}
-	return attr->attach_btf_id ? -EINVAL : 0;
+	if ((attr->attach_btf_id || target) && !is_extension)
+		err = -EINVAL;
+	if (attr->attach_btf_id > BTF_MAX_TYPE || (is_extension && attr->expected_attach_type))
+		err = -EINVAL;
+	if (err) {
+		if (target)
+			sl_object_unref(&target->obj);
+		return err;
+	}
+	*ret_target = target;
+	return 0;
 }
 
 static uint64_t boot_time_ns(void)
@@ -112,7 +132,8 @@ static int read_prog(const union bpf_attr *attr, struct sl_prog **ret_prog)
 	if (err)
 		return err;
 	err = sl_user_read_string(prog->license, attr->license, sizeof(prog->license));
-	if (!err && (attr->prog_ifindex || !sl_prog_type_of(attr->prog_type)))
+	if (!err && (attr->prog_ifindex || (attr->prog_type != BPF_PROG_TYPE_EXT &&
+						   !sl_prog_type_of(attr->prog_type))))
 		err = -EINVAL;
 	if (!err)
 		err = sl_name_check(attr->prog_name);
@@ -123,8 +144,8 @@ static int read_prog(const union bpf_attr *attr, struct sl_prog **ret_prog)
 		sl_object_unref(&prog->obj);
 		return err;
 	}
-	prog->type = attr->prog_type;
-	prog->expected_attach_type = attr->expected_attach_type;
+	prog->type = prog->rules_type = attr->prog_type;
+	prog->expected_attach_type = prog->rules_attach_type = attr->expected_attach_type;
 	prog->flags = attr->prog_flags;
 	prog->gpl_compatible = is_gpl_compatible(prog->license);
 	prog->uid = getuid();
@@ -217,18 +238,37 @@ static int verify(struct sl_prog *prog, const union bpf_attr *attr, struct sl_us
 	return err;
 }
 
+/* An extension follows the rules of its target's type; without one it comes to no rules. */
+static void set_target(struct sl_prog *prog, struct sl_prog *target, uint32_t btf_id)
+{
+	prog->target = target;
+	prog->target_btf_id = btf_id;
+	if (prog->type != BPF_PROG_TYPE_EXT)
+		return;
+	prog->rules_type = target ? target->type : BPF_PROG_TYPE_XDP;
+	if (prog->rules_type == BPF_PROG_TYPE_EXT) /* refused as well */
+		prog->rules_type = target->rules_type;
+	prog->rules_attach_type = target ? target->expected_attach_type : 0;
+}
+
 int sl_cmd_prog_load(const struct sl_call *call)
 {
 	const union bpf_attr *attr = call->attr;
+	struct sl_prog *prog, *target = NULL;
 	struct sl_user_log log;
-	struct sl_prog *prog;
 	int err;
 
 	err = check(attr);
 	if (!err)
+		err = get_target(attr, &target);
+	if (!err)
 		err = read_prog(attr, &prog);
-	if (err)
+	if (err) {
+		if (target)
+			sl_object_unref(&target->obj);
 		return err;
+	}
+	set_target(prog, target, attr->attach_btf_id);
 	err = sl_user_log_init(&log, attr->log_level, attr->log_buf, attr->log_size);
 	if (!err) {
 		err = sl_prog_set_tag(prog);

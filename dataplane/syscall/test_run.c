@@ -190,7 +190,7 @@ static int run_on_cpu(unsigned cpu, void *arg)
 	while (left > 0) {
 		uint32_t chunk = sl_min(left, (uint32_t)REPEAT_CHUNK);
 
-		r->retval = (uint32_t)sl_code_repeat(r->prog->code, r->ctx, chunk);
+		r->retval = (uint32_t)sl_code_repeat(sl_rcu_load(r->prog->code), r->ctx, chunk);
 		left -= chunk;
 		/* The program stays: the descriptor's reference is ours for the call. */
 		if (left > 0)
@@ -232,7 +232,7 @@ int sl_test_run(const struct sl_call *call, struct sl_prog *prog, struct sl_ctx 
 	int err;
 
 	/* No worker runs more than a few at a time. */
-	if (prog->takes_locks || sl_cpu_is_owned(cpu))
+	if (__atomic_load_n(&prog->takes_locks, __ATOMIC_RELAXED) || sl_cpu_is_owned(cpu))
 		err = run_undisturbed(&r);
 	else
 		err = sl_cpu_run(cpu, run_on_cpu, &r);
@@ -258,7 +258,7 @@ int sl_cmd_prog_test_run(const struct sl_call *call)
 	if (err)
 		return err;
 	type = sl_prog_type_of(prog->type);
-	if (!type->test_run)
+	if (!type || !type->test_run)
 		err = -SL_ENOTSUPP;
 	else
 		err = type->is_skb ? sl_test_run_skb(call, prog) : sl_test_run_xdp(call, prog);

@@ -86,7 +86,7 @@ static int find_helper(
 		sl_say(env, "invalid func unknown#%d\n", insn->imm);
 		return -EINVAL;
 	}
-	if (!helper || !sl_helper_allowed(helper, env->prog->type)) {
+	if (!helper || !sl_helper_allowed(helper, env->prog->rules_type)) {
 		sl_say(env, "program of this type cannot use helper %s#%d\n",
 			helper           ? helper->name
 			: insn->imm == 0 ? "bpf_unspec"

@@ -207,7 +207,7 @@ static void mark_kfunc_call(struct sl_cfg *cfg, uint32_t index)
 	const struct sl_kfunc *kfunc = sl_kfunc_peek((uint32_t)cfg->prog->insns[index].imm);
 	struct sl_cfg_func *func = &cfg->funcs[cfg->insns[index].func];
 
-	if (!kfunc || !sl_helper_allowed(&kfunc->call, cfg->prog->type))
+	if (!kfunc || !sl_helper_allowed(&kfunc->call, cfg->prog->rules_type))
 		return;
 	if (kfunc->flags & SL_KFUNC_ITER_NEXT)
 		mark(cfg, index, SL_CFG_ITER_NEXT | SL_CFG_CHECKPOINT | SL_CFG_PRUNE_POINT);

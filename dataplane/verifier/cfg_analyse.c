@@ -275,8 +275,8 @@ static int find_live_registers(struct sl_cfg *cfg)
 	if (!effects)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < cfg->prog->insn_count; i++)
-		sl_insn_regs(
-			&cfg->prog->insns[i], cfg->prog->type, &effects[i].use, &effects[i].def);
+		sl_insn_regs(&cfg->prog->insns[i], cfg->prog->rules_type, &effects[i].use,
+			&effects[i].def);
 	while (changed) {
 		changed = false;
 		for (uint32_t o = 0; o < cfg->postorder_count; o++) {

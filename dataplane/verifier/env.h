@@ -87,6 +87,7 @@ struct sl_env {
 	struct sl_facts *facts;
 	uint32_t call_capacity;
 	struct sl_sig *sigs; /* by function: what its declaration says */
+	uint32_t extended_func; /* of prog->target, when prog is an extension */
 	struct sl_log log;
 	uint32_t log_level;
 

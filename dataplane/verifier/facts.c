@@ -8,6 +8,7 @@
 #include "helper.h"
 #include "map.h"
 #include "prog.h"
+#include "sig.h"
 
 /*
  * Facts: the states that reached an instruction, merged. They have to hold on the paths that were
@@ -215,6 +216,18 @@ static void spread_throws(struct sl_env *env)
 	}
 }
 
+static void note_signature(struct sl_env *env, uint32_t func)
+{
+	const struct sl_sig *sig = &env->sigs[func];
+	struct sl_func_fact *fact = &env->facts->funcs[func];
+
+	fact->unreliable = sig->unreliable;
+	fact->changes_packet = env->cfg->funcs[func].changes_packet;
+	fact->might_sleep = env->cfg->funcs[func].might_sleep;
+	fact->arg_count = sig->arg_count;
+	memcpy(fact->args, sig->args, sizeof(fact->args));
+}
+
 void sl_facts_finish(struct sl_env *env)
 {
 	struct sl_facts *facts = env->facts;
@@ -229,7 +242,9 @@ void sl_facts_finish(struct sl_env *env)
 		prog->takes_locks |= func->has_tail_call;
 		facts->funcs[i].has_ld_abs = func->has_ld_abs;
 		facts->funcs[i].is_callback = func->is_callback;
+		note_signature(env, i);
 	}
+	facts->map_count = prog->used_map_count;
 	for (uint32_t i = 0; i < facts->call_count; i++) {
 		const struct sl_helper *helper = facts->calls[i].helper;
 

@@ -66,6 +66,22 @@ struct sl_insn_fact {
 	uint64_t imm; /* ld_imm64: the value, or the address of a map's value */
 };
 
+#define SL_MAX_ARGS 5
+
+/* What BTF declares of an argument. */
+enum sl_sig_kind {
+	SL_SIG_SCALAR,
+	SL_SIG_CTX,
+	SL_SIG_DYNPTR, /* one that is initialised, and not to be released or made anew */
+	SL_SIG_MEM, /* size_bytes of memory that may be read and written */
+};
+
+struct sl_sig_arg {
+	uint8_t kind; /* enum sl_sig_kind */
+	bool or_null;
+	uint32_t size_bytes;
+};
+
 struct sl_func_fact {
 	uint32_t start, end; /* instructions [start, end) */
 	uint32_t stack_bytes; /* deepest access below the frame pointer */
@@ -73,6 +89,12 @@ struct sl_func_fact {
 	bool has_tail_call, has_ld_abs;
 	bool is_callback; /* address taken by BPF_PSEUDO_FUNC */
 	bool may_throw; /* it or a function that it calls; never a callback */
+
+	/* For who wants to put an extension in its place. */
+	bool unreliable; /* the instructions do not go with the declaration */
+	bool changes_packet, might_sleep; /* it or what it calls, reached or not */
+	uint8_t arg_count;
+	struct sl_sig_arg args[SL_MAX_ARGS];
 };
 
 struct sl_facts {
@@ -81,6 +103,7 @@ struct sl_facts {
 	struct sl_func_fact *funcs; /* the main program first, by start */
 	uint32_t call_count, func_count;
 	int exception_func; /* number of the function that exceptions go to; -1 none */
+	uint32_t map_count; /* of used_maps; there may be more by now */
 	bool changes_packet; /* some reachable helper moves data, data_end or data_meta */
 	bool may_redirect;
 	bool writes_ctx;

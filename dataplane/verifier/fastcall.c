@@ -39,7 +39,7 @@ static uint32_t clobbered(const struct sl_env *env, const struct bpf_insn *call)
 						 : NULL;
 	uint32_t mask;
 
-	if (!helper || helper->unavailable || !sl_helper_allowed(helper, env->prog->type))
+	if (!helper || helper->unavailable || !sl_helper_allowed(helper, env->prog->rules_type))
 		return (1u << CALLER_SAVED) - 1;
 	mask = helper->ret != SL_RET_VOID;
 	for (unsigned i = 0; i < 5 && helper->args[i] != SL_ARG_NONE; i++)

@@ -17,7 +17,7 @@
 int sl_check_lock_map(struct sl_env *env, const struct sl_map *map)
 {
 	if (!sl_btf_record_has(map->desc.record, SL_SPECIAL_SPIN_LOCK | SL_SPECIAL_RES_SPIN_LOCK) ||
-		env->prog->type != BPF_PROG_TYPE_SOCKET_FILTER)
+		env->prog->rules_type != BPF_PROG_TYPE_SOCKET_FILTER)
 		return 0;
 	sl_say(env, "socket filter progs cannot use bpf_spin_lock yet\n");
 	return -EINVAL;

@@ -205,8 +205,8 @@ static int check_ctx(struct sl_env *env, unsigned regno, int32_t off, unsigned s
 	if (err)
 		return err;
 	err = off < 0 ? -EACCES
-		      : sl_field_access(env->prog->type, env->prog->expected_attach_type, off, size,
-				access == SL_WRITE, sign_extend, &field);
+		      : sl_field_access(env->prog->rules_type, env->prog->rules_attach_type, off,
+				size, access == SL_WRITE, sign_extend, &field);
 	/* Only flow dissectors have flow keys. */
 	if (!err && field->kind == SL_FIELD_FLOW_KEYS)
 		err = -EACCES;

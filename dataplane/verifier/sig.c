@@ -47,7 +47,7 @@ struct reader {
 	struct sl_sig_arg *arg;
 };
 
-static const char *kind_name(const struct btf_type *type)
+const char *sl_sig_kind_name(const struct btf_type *type)
 {
 	static const char *const names[] = {
 		[BTF_KIND_UNKN] = "UNKNOWN",
@@ -75,7 +75,7 @@ static const char *kind_name(const struct btf_type *type)
 	return names[btf_kind(type)];
 }
 
-static const struct btf_type *skip_modifiers(const struct btf *btf, uint32_t id)
+const struct btf_type *sl_sig_skip_modifiers(const struct btf *btf, uint32_t id)
 {
 	const struct btf_type *type = btf__type_by_id(btf, id);
 
@@ -113,7 +113,7 @@ static int size_of_type(const struct btf *btf, const struct btf_type *type, uint
 			count *= btf_array(type)->nelems;
 			if (count > UINT32_MAX)
 				return -EINVAL;
-			type = skip_modifiers(btf, btf_array(type)->type);
+			type = sl_sig_skip_modifiers(btf, btf_array(type)->type);
 			continue;
 		default:
 			return -EINVAL;
@@ -175,7 +175,7 @@ static const char *ctx_name(const struct sl_env *env)
 /* A pointer to what the program type calls its context, or to what the kernel makes it from. */
 static bool is_ctx(const struct reader *r, const struct btf_type *pointer)
 {
-	const struct btf_type *type = skip_modifiers(r->btf, pointer->type);
+	const struct btf_type *type = sl_sig_skip_modifiers(r->btf, pointer->type);
 	const char *name;
 
 	if (!btf_is_composite(type))
@@ -188,7 +188,7 @@ static bool is_ctx(const struct reader *r, const struct btf_type *pointer)
 /* A pointer that is said to be one to the context: void, or by the name of the context. */
 static int check_ctx_tag(struct reader *r, const struct btf_type *pointer)
 {
-	const struct btf_type *type = skip_modifiers(r->btf, pointer->type);
+	const struct btf_type *type = sl_sig_skip_modifiers(r->btf, pointer->type);
 	const char *name = name_of(r->btf, type);
 
 	if (btf_is_void(type))
@@ -206,16 +206,16 @@ static int check_ctx_tag(struct reader *r, const struct btf_type *pointer)
 /* Pointers to the kernel's own types, and to its memory, which no program here is given. */
 static int refuse_kernel_type(struct reader *r, const struct btf_type *pointer)
 {
-	const struct btf_type *type = skip_modifiers(r->btf, pointer->type);
+	const struct btf_type *type = sl_sig_skip_modifiers(r->btf, pointer->type);
 
-	sl_say(r->env, "arg#%u reference type('%s %s') has no matches\n", r->index, kind_name(type),
-		name_of(r->btf, type));
+	sl_say(r->env, "arg#%u reference type('%s %s') has no matches\n", r->index,
+		sl_sig_kind_name(type), name_of(r->btf, type));
 	return -ENOENT;
 }
 
 static int read_memory(struct reader *r, const struct btf_type *pointer)
 {
-	const struct btf_type *type = skip_modifiers(r->btf, pointer->type);
+	const struct btf_type *type = sl_sig_skip_modifiers(r->btf, pointer->type);
 	int err;
 
 	if (!r->global)
@@ -225,7 +225,7 @@ static int read_memory(struct reader *r, const struct btf_type *pointer)
 	err = size_of_type(r->btf, type, &r->arg->size_bytes);
 	if (err) {
 		sl_say(r->env, "arg#%u reference type('%s %s') size cannot be determined: %d\n",
-			r->index, kind_name(type), name_of(r->btf, type), err);
+			r->index, sl_sig_kind_name(type), name_of(r->btf, type), err);
 		return err;
 	}
 	r->arg->kind = SL_SIG_MEM;
@@ -235,7 +235,7 @@ static int read_memory(struct reader *r, const struct btf_type *pointer)
 
 static bool is_dynptr(const struct reader *r, const struct btf_type *pointer)
 {
-	const struct btf_type *type = skip_modifiers(r->btf, pointer->type);
+	const struct btf_type *type = sl_sig_skip_modifiers(r->btf, pointer->type);
 
 	return (btf_is_struct(type) || (btf_is_fwd(type) && !btf_kflag(type))) &&
 	       strcmp(name_of(r->btf, type), "bpf_dynptr") == 0;
@@ -282,7 +282,7 @@ static int read_arg(struct reader *r, uint32_t func_id, uint32_t type_id)
 
 	if (err)
 		return err;
-	type = skip_modifiers(r->btf, type_id);
+	type = sl_sig_skip_modifiers(r->btf, type_id);
 	if (btf_is_ptr(type))
 		return read_pointer(r, type);
 	if (r->tags) {
@@ -295,7 +295,7 @@ static int read_arg(struct reader *r, uint32_t func_id, uint32_t type_id)
 	}
 	if (r->global)
 		sl_say(r->env, "Arg#%u type %s in %s() is not supported yet.\n", r->index,
-			kind_name(type), r->func_name);
+			sl_sig_kind_name(type), r->func_name);
 	return -EINVAL;
 }
 
@@ -304,13 +304,13 @@ static int check_shape(struct sl_env *env, uint32_t func, const struct btf_type 
 	bool global = env->sigs[func].global;
 	const struct btf_type *result;
 
-	if (btf_vlen(proto) > SL_SIG_MAX_ARGS) {
+	if (btf_vlen(proto) > SL_MAX_ARGS) {
 		if (global)
 			sl_say(env, "Global function %s() with %d > %d args. Buggy compiler.\n",
-				sl_sig_name(env, func), btf_vlen(proto), SL_SIG_MAX_ARGS);
+				sl_sig_name(env, func), btf_vlen(proto), SL_MAX_ARGS);
 		return -EINVAL;
 	}
-	result = skip_modifiers(env->prog->btf->btf, proto->type);
+	result = sl_sig_skip_modifiers(env->prog->btf->btf, proto->type);
 	if (btf_is_int(result) || btf_is_any_enum(result))
 		return 0;
 	if (global)

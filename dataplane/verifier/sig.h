@@ -1,7 +1,9 @@
 #pragma once
 
-#include "defs.h"
+#include "facts.h"
 
+struct btf;
+struct btf_type;
 struct sl_env;
 
 /*
@@ -10,21 +12,6 @@ struct sl_env;
  * compiler kept to the declaration, is compared with it.
  */
 
-#define SL_SIG_MAX_ARGS 5
-
-enum sl_sig_kind {
-	SL_SIG_SCALAR,
-	SL_SIG_CTX,
-	SL_SIG_DYNPTR, /* one that is initialised, and not to be released or made anew */
-	SL_SIG_MEM, /* size_bytes of memory that may be read and written */
-};
-
-struct sl_sig_arg {
-	uint8_t kind; /* enum sl_sig_kind */
-	bool or_null;
-	uint32_t size_bytes;
-};
-
 struct sl_sig {
 	bool global; /* BTF_FUNC_GLOBAL; the main program's as well */
 	bool known; /* arg_count and args are filled in */
@@ -32,7 +19,7 @@ struct sl_sig {
 	bool called; /* global: some path calls it */
 	bool verified; /* global: safe for all arguments that go with the declaration */
 	uint8_t arg_count;
-	struct sl_sig_arg args[SL_SIG_MAX_ARGS];
+	struct sl_sig_arg args[SL_MAX_ARGS];
 };
 
 /* sig.c: one per function, owned by env. -ENOMEM. */
@@ -44,3 +31,7 @@ const char *sl_sig_name(const struct sl_env *env, uint32_t func);
  * kernel's message. -EFAULT is fatal, all else only for a global function.
  */
 int sl_sig_resolve(struct sl_env *env, uint32_t func);
+/* What the kernel calls a type's kind: "INT", "STRUCT", ... */
+const char *sl_sig_kind_name(const struct btf_type *type);
+/* The type behind typedefs, const, volatile, restrict and tags. */
+const struct btf_type *sl_sig_skip_modifiers(const struct btf *btf, uint32_t id);

@@ -8,6 +8,7 @@
 #include "btf.h"
 #include "kfunc_call.h"
 #include "env.h"
+#include "extension.h"
 #include "fastcall.h"
 #include "map.h"
 #include "memory.h"
@@ -22,6 +23,18 @@
  */
 
 #define LOG_STATS 4 /* BPF_LOG_STATS of the kernel */
+
+static int check_extension(struct sl_env *env)
+{
+	const struct sl_func_fact first = {
+		.changes_packet = env->cfg->funcs[0].changes_packet,
+		.might_sleep = env->cfg->funcs[0].might_sleep,
+	};
+	const struct sl_prog *prog = env->prog;
+
+	return sl_extension_check(
+		&env->log, prog, &first, prog->target, prog->target_btf_id, &env->extended_func);
+}
 
 static int check_structure(struct sl_env *env)
 {
@@ -43,11 +56,24 @@ static int check_structure(struct sl_env *env)
 		err = sl_cfg_check_insns(env->cfg, &env->log, sl_maps_resolve, env);
 	if (!err)
 		err = sl_cfg_walk(env->cfg, &env->log);
+	if (!err && env->prog->type == BPF_PROG_TYPE_EXT)
+		err = check_extension(env);
 	if (!err)
 		err = sl_cfg_analyse(env->cfg, &env->log);
 	if (!err)
 		err = sl_fastcall_find(env);
 	return err;
+}
+
+/* Its first function is called as the one is that it replaces. */
+static int begin_extension(struct sl_env *env, struct sl_frame *frame)
+{
+	const struct sl_sig *sig = &env->sigs[0];
+	int err = sl_global_set_arguments(env, 0, frame);
+
+	return err ? err
+		   : sl_extension_check_args(&env->log, sig->args, sig->arg_count,
+			     env->prog->target, env->extended_func);
 }
 
 static int begin(struct sl_env *env, uint32_t func)
@@ -66,6 +92,8 @@ static int begin(struct sl_env *env, uint32_t func)
 		return -ENOMEM;
 	if (func)
 		return sl_global_set_arguments(env, func, frame);
+	if (env->prog->type == BPF_PROG_TYPE_EXT)
+		return begin_extension(env, frame);
 	sl_global_check_main(env);
 	sl_reg_set_pointer(&frame->regs[BPF_REG_1], SL_REG_CTX);
 	return 0;
@@ -172,7 +200,7 @@ int sl_verify(struct sl_prog *prog, struct sl_log_buf *log)
 	if (!env)
 		return -ENOMEM;
 	env->prog = prog;
-	env->type = sl_prog_type_of(prog->type);
+	env->type = sl_prog_type_of(prog->rules_type);
 	env->log_level = log ? log->level & 3 : 0;
 	sl_memory_begin(SL_STATE_MEMORY_MAX);
 	env->strict_alignment =

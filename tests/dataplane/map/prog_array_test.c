@@ -58,8 +58,8 @@ static int prog_new(
 	if (sl_prog_new(insns, 2, &prog) != 0)
 		return -1;
 	codes[number].run = (sl_prog_fn)((uintptr_t)code_of + number);
-	prog->code = &codes[number];
-	prog->type = type;
+	prog->code = prog->own_code = &codes[number];
+	prog->type = prog->rules_type = type;
 	prog->expected_attach_type = attach;
 	prog->flags = flags;
 	sl_object_publish(&prog->obj);

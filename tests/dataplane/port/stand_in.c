@@ -34,9 +34,9 @@ int stand_in_fd(enum bpf_prog_type type, sl_prog_fn fn)
 	err = sl_prog_new(&insn, 1, &prog);
 	if (err)
 		return err;
-	prog->type = type;
+	prog->type = prog->rules_type = type;
 	strcpy(prog->name, "stand_in");
-	prog->code = calloc(1, sizeof(*prog->code));
+	prog->code = prog->own_code = calloc(1, sizeof(*prog->code));
 	prog->code->run = fn;
 	__atomic_add_fetch(&live, 1, __ATOMIC_RELAXED);
 	err = sl_object_publish(&prog->obj);
