@@ -23,10 +23,21 @@ static void on_signal(int signal)
 	interrupted = 1;
 }
 
-enum { OPT_PORT = 1, OPT_XDP, OPT_TC, OPT_PASS, OPT_SEND, OPT_WORKERS, OPT_SECONDS, OPT_JSON };
+enum {
+	OPT_PORT = 1,
+	OPT_TUNNEL,
+	OPT_XDP,
+	OPT_TC,
+	OPT_PASS,
+	OPT_SEND,
+	OPT_WORKERS,
+	OPT_SECONDS,
+	OPT_JSON
+};
 
 static const struct option options[] = {
 	{ "port", required_argument, NULL, OPT_PORT },
+	{ "tunnel", required_argument, NULL, OPT_TUNNEL },
 	{ "xdp", required_argument, NULL, OPT_XDP },
 	{ "tc", required_argument, NULL, OPT_TC },
 	{ "pass-to", required_argument, NULL, OPT_PASS },
@@ -42,6 +53,13 @@ static const char help[] =
 	"Usage: sluice forward [EAL OPTIONS] -- OPTIONS\n"
 	"\n"
 	"  --port DEVARGS       a port, as DPDK's --vdev and -a name it; without any: those of the EAL\n"
+	"  --tunnel NAME=KIND,underlay=PORT,KEY[=VALUE]...\n"
+	"                       a port that sends its packets in those of another: vxlan, geneve,\n"
+	"                       gre, gretap, ip6gre, ip6gretap, ipip, sit or ip6tnl; keys as in\n"
+	"                       ip-link(8): external, local=ADDR (repeatable), remote=ADDR,\n"
+	"                       nexthop=MAC, address=MAC, id=N, key=N, dstport=N, srcport=MIN-MAX,\n"
+	"                       ttl=N|inherit, tos=N|inherit, flowlabel=N, df=set|unset|inherit,\n"
+	"                       mtu=N, gbp, csum, seq, udp6zerocsumtx, udp6zerocsumrx\n"
 	"  --xdp PORT=OBJ[:PROG]\n"
 	"                       attach an XDP program: its function or section in OBJ\n"
 	"  --tc PORT,ingress|egress,OBJ[:PROG][,KEY[=VALUE]...]\n"
@@ -137,6 +155,13 @@ static int parse(struct forward *f, int argc, char **argv)
 			return sl_cli_usage(
 				"forward: bad option '%s' (see 'sluice forward -- --help')",
 				argv[optind - 1]);
+		if (option == OPT_TUNNEL) {
+			int status = sl_forward_add_tunnel(&f->spec, optarg);
+
+			if (status)
+				return status;
+			continue;
+		}
 		if (parse_option(f, option, optarg) != 0)
 			return sl_cli_usage("forward: bad value '%s'", optarg);
 	}
@@ -239,6 +264,8 @@ static int run(struct forward *f)
 	double seconds;
 	int status = add_ports(f);
 
+	if (!status)
+		status = sl_forward_add_tunnels(&f->spec);
 	if (!status)
 		status = pass_ports(f);
 	if (!status)

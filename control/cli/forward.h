@@ -1,6 +1,7 @@
 #pragma once
 
 #include <sluice/dataplane.h>
+#include <sluice/tunnel.h>
 #include <stdint.h>
 
 struct bpf_program;
@@ -11,7 +12,7 @@ struct sl_loader;
  * file (so that programs of one file share its maps), attached when the ports are there. Functions
  * that return an exit status have printed the reason.
  */
-enum { SL_FORWARD_MAX = 64, SL_FORWARD_ACTIONS = 8 };
+enum { SL_FORWARD_MAX = 64, SL_FORWARD_ACTIONS = 8, SL_FORWARD_TUNNELS = 32 };
 
 /* A program in an object file. */
 struct sl_forward_prog {
@@ -35,6 +36,11 @@ struct sl_forward_xdp {
 	struct sl_forward_prog prog;
 };
 
+struct sl_forward_tunnel {
+	char *underlay;
+	struct sluice_tunnel_options options;
+};
+
 struct sl_forward_spec {
 	struct sl_forward_xdp xdp[SL_FORWARD_MAX];
 	struct sl_forward_filter tc[SL_FORWARD_MAX];
@@ -42,12 +48,19 @@ struct sl_forward_spec {
 		const char *path;
 		struct sl_loader *loader;
 	} objects[SL_FORWARD_MAX];
-	unsigned xdp_count, tc_count, object_count;
+	struct sl_forward_tunnel tunnels[SL_FORWARD_TUNNELS];
+	unsigned xdp_count, tc_count, object_count, tunnel_count;
 };
 
 /* Take an option's value apart, in place. 0 or negative errno. */
 int sl_forward_add_xdp(struct sl_forward_spec *spec, char *value);
 int sl_forward_add_tc(struct sl_forward_spec *spec, char *value);
+
+/* The same for a tunnel, but with an exit status. */
+int sl_forward_add_tunnel(struct sl_forward_spec *spec, char *value);
+
+/* Adds the tunnels' ports, when those below them are there. */
+int sl_forward_add_tunnels(struct sl_forward_spec *spec);
 
 /* Opens and loads all objects. */
 int sl_forward_load(struct sl_forward_spec *spec);

@@ -14,6 +14,8 @@ enum sl_tunnel_flags { /* bits of bpf_tunnel_key's tunnel_flags, host byte order
 	SL_TUNNEL_KEY = 1 << 2,
 	SL_TUNNEL_SEQ = 1 << 3,
 	SL_TUNNEL_DONT_FRAGMENT = 1 << 8,
+	SL_TUNNEL_OAM = 1 << 9,
+	SL_TUNNEL_CRITICAL = 1 << 10,
 	SL_TUNNEL_GENEVE_OPT = 1 << 11,
 	SL_TUNNEL_VXLAN_OPT = 1 << 12,
 	SL_TUNNEL_NOCACHE = 1 << 13,

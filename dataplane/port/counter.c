@@ -32,9 +32,9 @@ static void add(struct sluice_counters *sum, const struct sluice_counters *count
 int sluice_counters_read(uint32_t ifindex, int worker, struct sluice_counters *ret_counters)
 {
 	uint32_t first = ifindex ? ifindex - 1 : 0;
-	uint32_t last = ifindex ? ifindex - 1 : RTE_MAX_ETHPORTS - 1;
+	uint32_t last = ifindex ? ifindex - 1 : SL_PORTS_MAX - 1;
 
-	if (last >= RTE_MAX_ETHPORTS || worker >= (int)sl_worker_count())
+	if (last >= SL_PORTS_MAX || worker >= (int)sl_worker_count())
 		return -EINVAL;
 	memset(ret_counters, 0, sizeof(*ret_counters));
 	sl_port_lock();

@@ -45,6 +45,8 @@ static int check_swap(
 		return -ENOLINK;
 	if (!port)
 		return -ENODEV;
+	if (new_prog && port->tunnel)
+		return -EOPNOTSUPP;
 	if (!link->prog && port->xdp)
 		return -EBUSY;
 	return new_prog ? check_xdp(new_prog) : 0;
@@ -77,7 +79,7 @@ static bool link_size(uint32_t ifindex, struct sl_link_size *ret_size)
 
 	if (!port)
 		return false;
-	*ret_size = (struct sl_link_size){ .mtu = port->mtu, .header = RTE_ETHER_HDR_LEN };
+	*ret_size = (struct sl_link_size){ .mtu = port->mtu, .header = port->link_header };
 	return true;
 }
 
@@ -143,6 +145,8 @@ static int check_replace(const struct sl_port *port, const struct sl_prog *prog,
 		return -EEXIST;
 	if ((flags & XDP_FLAGS_UPDATE_IF_NOEXIST) && port->xdp)
 		return -EBUSY;
+	if (prog && port->tunnel)
+		return -EOPNOTSUPP;
 	return prog ? check_xdp(prog) : 0;
 }
 

@@ -11,8 +11,10 @@
 #include "prog.h"
 #include "redirect.h"
 #include "run_stats.h"
+#include "skb_room.h"
 #include "tc.h"
 #include "transmit.h"
+#include "tunnel_port.h"
 
 /*
  * The way of a packet: RX burst, XDP program, TC ingress filters, and then the kernel, another
@@ -144,6 +146,8 @@ static void change_ingress(struct sl_ctx *ctx, struct sl_port *port)
 	ctx->ingress_ifindex = port->ifindex;
 	ctx->at_ingress = 1;
 	memcpy(ctx->port_addr, &port->mac, sizeof(ctx->port_addr));
+	if (!port->link_header)
+		return;
 	ctx->pkt_type =
 		sl_packet_type(ctx->data, (uint32_t)(ctx->data_end - ctx->data), ctx->port_addr);
 	ctx->protocol = protocol_of(ctx);
@@ -153,11 +157,12 @@ static void enter_ingress(struct sl_ctx *ctx, struct sl_port *port)
 {
 	if (!ctx->at_ingress || ctx->ifindex != port->ifindex)
 		change_ingress(ctx, port);
-	if (ctx->protocol == htons(ETH_P_8021Q) || ctx->protocol == htons(ETH_P_8021AD))
+	if (port->link_header &&
+		(ctx->protocol == htons(ETH_P_8021Q) || ctx->protocol == htons(ETH_P_8021AD)))
 		untag(ctx);
 	ctx->mac_offset = (uint16_t)(ctx->data - ctx->head);
-	ctx->network_offset = ctx->mac_offset + ETH_HLEN;
-	ctx->wire_len = ctx->len - sl_min(ctx->len, (uint32_t)ETH_HLEN);
+	ctx->network_offset = ctx->mac_offset + port->link_header;
+	ctx->wire_len = ctx->len - sl_min(ctx->len, (uint32_t)port->link_header);
 }
 
 static void enter_egress(struct sl_ctx *ctx, struct sl_port *port)
@@ -177,6 +182,8 @@ static void walk_clones(struct sl_worker *worker)
 	for (uint32_t i = 0; i < worker->clone_count; i++) {
 		struct sl_clone *clone = &worker->clones[i];
 
+		if (clone->ctx.tunnel)
+			worker->run.tunnel = clone->tunnel;
 		walk(worker, clone->port, &clone->ctx, clone->ingress);
 	}
 	worker->clone_count = 0;
@@ -204,6 +211,8 @@ static int run_hook(struct sl_worker *worker, struct sl_port *port, struct sl_ct
 		walk_clones(worker);
 		worker->run.redirect_ifindex = asked.redirect_ifindex;
 		worker->run.redirect_flags = asked.redirect_flags;
+		if (ctx->tunnel)
+			worker->run.tunnel = asked.tunnel;
 	}
 	return verdict;
 }
@@ -215,6 +224,64 @@ static void leave(struct sl_worker *worker, struct sl_port *port, struct sl_ctx 
 		sl_transmit_add(worker, port, ctx->mbuf);
 	else
 		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+}
+
+/*
+ * A port without link-layer headers takes the packet from its network header on; one with them
+ * needs that a program has put one in front of a packet that had none.
+ */
+static bool fit_header(struct sl_ctx *ctx, const struct sl_port *port)
+{
+	int32_t network = sl_skb_network_offset(ctx);
+
+	if (port->link_header)
+		return ctx->mac_offset != ctx->network_offset;
+	if (network < 0 || network >= ctx->data_end - ctx->data)
+		return false;
+	ctx->data += network;
+	ctx->data_meta = ctx->data;
+	ctx->len -= (uint32_t)network;
+	ctx->mac_offset = ctx->network_offset;
+	ctx->vlan_present = 0;
+	return true;
+}
+
+/* A packet that TC has let out of a port: sent; or the port below, for the outer packet. */
+static struct sl_port *leave_or_encapsulate(
+	struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
+{
+	if (sl_likely(!port->tunnel)) {
+		leave(worker, port, ctx);
+		return NULL;
+	}
+	if (tag(ctx))
+		return sl_tunnel_transmit(worker, port, ctx);
+	sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+	return NULL;
+}
+
+/*
+ * A packet that TC has let in at a port: to the tunnel over it that it is for (*ret_ingress), out of
+ * the port that it passes to, or to the kernel.
+ */
+static struct sl_port *enter_stack(
+	struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx, bool *ret_ingress)
+{
+	struct sl_port *next;
+	bool ended;
+
+	*ret_ingress = false;
+	if (sl_unlikely(sl_rcu_load(port->tunnels))) {
+		next = sl_tunnel_receive(worker, port, ctx, &ended);
+		*ret_ingress = next;
+		if (next || ended)
+			return next;
+	}
+	next = sl_rcu_load(port->pass_to);
+	if (next && sl_likely(fit_header(ctx, next)))
+		return next;
+	sl_loop_finish(worker, port, ctx->mbuf, next ? SLUICE_NO_LINK_HEADER : SLUICE_KERNEL);
+	return NULL;
 }
 
 /*
@@ -245,19 +312,17 @@ static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 				sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_PORT);
 				return;
 			}
+			if (!fit_header(ctx, next)) {
+				sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_LINK_HEADER);
+				return;
+			}
 			ingress = worker->run.redirect_flags & BPF_F_INGRESS;
 			break;
 		default:
-			if (!ingress) {
-				leave(worker, port, ctx);
+			next = ingress ? enter_stack(worker, port, ctx, &ingress)
+				       : leave_or_encapsulate(worker, port, ctx);
+			if (!next)
 				return;
-			}
-			next = sl_rcu_load(port->pass_to);
-			if (!next) {
-				sl_loop_finish(worker, port, ctx->mbuf, SLUICE_KERNEL);
-				return;
-			}
-			ingress = false;
 		}
 		port = next;
 	}
@@ -271,6 +336,7 @@ int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags)
 	struct sl_clone *clone;
 	struct rte_mbuf *copy;
 	uint8_t *meta;
+	int32_t shift;
 
 	if (!port)
 		return -EINVAL;
@@ -287,12 +353,23 @@ int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags)
 	ctx->data_meta = meta;
 	if (!copy)
 		return -ENOMEM;
-	count(worker, port, SLUICE_CLONE, 1);
-	clone = &worker->clones[worker->clone_count++];
+	clone = &worker->clones[worker->clone_count];
 	clone->ctx = *ctx;
+	if (ctx->tunnel)
+		clone->tunnel = *ctx->tunnel;
 	clone->port = port;
 	clone->ingress = flags & BPF_F_INGRESS;
 	sl_packet_begin(&clone->ctx, copy);
+	/* The copy may begin elsewhere in its buffer. */
+	shift = (int32_t)(clone->ctx.data - clone->ctx.head) - (int32_t)(ctx->data - ctx->head);
+	clone->ctx.mac_offset += shift;
+	clone->ctx.network_offset += shift;
+	if (!fit_header(&clone->ctx, port)) {
+		rte_pktmbuf_free(copy);
+		return -ERANGE;
+	}
+	count(worker, port, SLUICE_CLONE, 1);
+	worker->clone_count++;
 	return 0;
 }
 
@@ -302,7 +379,7 @@ void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	struct sl_port *to = sl_rcu_load(port->pass_to);
 
 	/* Without filters on the way no context is needed. */
-	if (!sl_rcu_load(port->tc[SLUICE_TC_INGRESS])) {
+	if (!sl_rcu_load(port->tc[SLUICE_TC_INGRESS]) && !sl_rcu_load(port->tunnels)) {
 		if (!to) {
 			count(worker, port, SLUICE_KERNEL, n);
 			sl_transmit_free(pkts, n);
@@ -320,6 +397,24 @@ void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + SL_PREFETCH], void *));
 		skb_begin(&ctx, worker, port, queue, pkts[i], meta_lens[i]);
 		walk(worker, port, &ctx, true);
+	}
+}
+
+void sl_loop_encapsulate(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct sl_port *next;
+		struct sl_ctx ctx;
+
+		skb_begin(&ctx, worker, port, 0, pkts[i], 0);
+		if (!fit_header(&ctx, port)) {
+			sl_loop_finish(worker, port, pkts[i], SLUICE_NO_LINK_HEADER);
+			continue;
+		}
+		next = sl_tunnel_transmit(worker, port, &ctx);
+		if (next)
+			walk(worker, next, &ctx, false);
 	}
 }
 

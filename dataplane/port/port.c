@@ -18,6 +18,7 @@
 #include "logging.h"
 #include "packet.h"
 #include "transmit.h"
+#include "tunnel_port.h"
 #include "worker.h"
 
 enum {
@@ -27,7 +28,7 @@ enum {
 	POOL_CACHE = 8 * SL_BURST, /* smaller ones overflow at every burst */
 };
 
-struct sl_port *sl_ports[RTE_MAX_ETHPORTS];
+struct sl_port *sl_ports[SL_PORTS_MAX];
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -296,6 +297,7 @@ static int add(const char *name, uint16_t id, bool probed,
 		return fail("add", name, -ENOMEM);
 	port->id = id;
 	port->ifindex = id + 1u;
+	port->link_header = RTE_ETHER_HDR_LEN;
 	port->probed = probed;
 	rte_eth_dev_get_name_by_port(id, port->name);
 	err = bring_up(port, options);
@@ -375,22 +377,27 @@ int sluice_port_add_all(const struct sluice_port_options *options)
 }
 
 /* Unlink, grace period, destroy. With the lock held. */
-static int remove_port(struct sl_port *port)
+int sl_port_remove(struct sl_port *port)
 {
-	int err;
+	int err = port->tunnel ? sl_tunnel_unlink(port) : sl_tunnel_remove_over(port);
 
+	if (err)
+		return err;
 	sl_rcu_store(sl_ports[port->id], NULL);
-	err = sl_worker_replan();
+	err = port->tunnel ? 0 : sl_worker_replan();
 	if (err) {
 		sl_rcu_store(sl_ports[port->id], port);
 		return err;
 	}
-	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++) {
+	for (unsigned i = 0; i < SL_PORTS_MAX; i++) {
 		if (sl_ports[i] && sl_ports[i]->pass_to == port)
 			sl_rcu_store(sl_ports[i]->pass_to, NULL);
 	}
 	sl_rcu_synchronize();
-	destroy(port);
+	if (port->tunnel)
+		sl_tunnel_destroy(port);
+	else
+		destroy(port);
 	return 0;
 }
 
@@ -403,7 +410,7 @@ int sluice_port_remove(uint32_t ifindex)
 	port = sl_port_of(ifindex);
 	if (port) {
 		sl_eal_hold();
-		err = remove_port(port);
+		err = sl_port_remove(port);
 		sl_eal_release();
 	}
 	sl_port_unlock();
@@ -413,9 +420,9 @@ int sluice_port_remove(uint32_t ifindex)
 void sl_port_remove_all(void)
 {
 	sl_port_lock();
-	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++) {
+	for (unsigned i = 0; i < SL_PORTS_MAX; i++) {
 		if (sl_ports[i])
-			remove_port(sl_ports[i]);
+			sl_port_remove(sl_ports[i]);
 	}
 	sl_port_unlock();
 }
@@ -466,6 +473,8 @@ int sluice_port_send(uint32_t ifindex, const void *frame, size_t len_bytes, unsi
 	port = sl_port_of(ifindex);
 	if (!port)
 		err = -ENODEV;
+	else if (port->tunnel)
+		err = -EOPNOTSUPP;
 	else if (sl_worker_running())
 		err = -EBUSY;
 	for (unsigned i = 0; !err && i < count; i++)
@@ -479,7 +488,7 @@ int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info)
 	int err = -ENOENT;
 
 	sl_port_lock();
-	for (uint32_t i = ifindex; i < RTE_MAX_ETHPORTS; i++) {
+	for (uint32_t i = ifindex; i < SL_PORTS_MAX; i++) {
 		const struct sl_port *port = sl_ports[i];
 
 		if (!port)

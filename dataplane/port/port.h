@@ -11,6 +11,11 @@ struct rte_ring;
 struct sl_link;
 struct sl_prog;
 struct sl_tc_list;
+struct sl_tunnel_list;
+struct sl_tunnel_port;
+
+/* Ports that are no ethdevs have the ids above theirs. */
+enum { SL_TUNNELS_MAX = 32, SL_PORTS_MAX = RTE_MAX_ETHPORTS + SL_TUNNELS_MAX };
 
 /*
  * A port as the workers see it. Control threads change it under the ports' lock; a worker finds it
@@ -18,12 +23,14 @@ struct sl_tc_list;
  */
 struct sl_port {
 	/* Immutable while the port is published. */
-	uint16_t id; /* the ethdev's */
+	uint16_t id; /* the ethdev's, or of a tunnel one from RTE_MAX_ETHPORTS on */
 	uint16_t rx_queues, tx_queues;
 	uint32_t ifindex; /* id + 1 */
 	uint16_t mtu; /* bytes behind the Ethernet header */
+	uint8_t link_header; /* bytes of it; 0: its packets begin with the network header */
 	struct rte_ether_addr mac;
 	bool may_scatter; /* mbufs of several segments can arrive */
+	struct sl_tunnel_port *tunnel; /* what it sends its packets in; NULL for an ethdev's port */
 	/*
 	 * With fewer TX queues than workers: one ring per queue, from the workers without a queue (any
 	 * of them enqueues) to the queue's owner. NULL otherwise.
@@ -34,6 +41,7 @@ struct sl_port {
 	struct sl_prog *xdp; /* reference */
 	struct sl_tc_list *tc[2]; /* by enum sluice_tc_hook */
 	struct sl_port *pass_to; /* NULL: the kernel */
+	struct sl_tunnel_list *tunnels; /* that take what arrives here for them; NULL without */
 
 	/* Control threads only. */
 	const struct sl_link *xdp_link; /* that holds the XDP hook; not dereferenced */
@@ -44,12 +52,12 @@ struct sl_port {
 	char driver[32];
 };
 
-/* By ethdev id; written under the ports' lock, read through sl_rcu_load. */
-extern struct sl_port *sl_ports[RTE_MAX_ETHPORTS];
+/* By id; written under the ports' lock, read through sl_rcu_load. */
+extern struct sl_port *sl_ports[SL_PORTS_MAX];
 
 static inline struct sl_port *sl_port_peek(uint32_t ifindex)
 {
-	return ifindex - 1 < RTE_MAX_ETHPORTS ? sl_rcu_load(sl_ports[ifindex - 1]) : NULL;
+	return ifindex - 1 < SL_PORTS_MAX ? sl_rcu_load(sl_ports[ifindex - 1]) : NULL;
 }
 
 /* One lock for everything that control threads change: ports, hooks, plans of the workers. */
@@ -58,6 +66,8 @@ SL_CONTROL void sl_port_unlock(void);
 /* With the lock held: the port, or NULL after one line in the log. */
 SL_CONTROL struct sl_port *sl_port_of(uint32_t ifindex);
 
+/* With the lock held: unlink, grace period, destroy. */
+SL_CONTROL int sl_port_remove(struct sl_port *port);
 SL_CONTROL void sl_port_remove_all(void);
 
 /* Drops what is at the hooks. With the lock held. */

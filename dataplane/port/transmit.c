@@ -82,6 +82,10 @@ static void flush(struct sl_worker *worker, struct sl_port *port)
 void sl_transmit_burst(
 	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
 {
+	if (sl_unlikely(port->tunnel)) {
+		sl_loop_encapsulate(worker, port, pkts, n);
+		return;
+	}
 	if (worker->tx[port->id].count)
 		flush(worker, port);
 	send_or_hand_over(worker, port, pkts, n);
@@ -91,6 +95,10 @@ void sl_transmit_add(struct sl_worker *worker, struct sl_port *port, struct rte_
 {
 	struct sl_tx_buffer *tx = &worker->tx[port->id];
 
+	if (sl_unlikely(port->tunnel)) {
+		sl_loop_encapsulate(worker, port, &pkt, 1);
+		return;
+	}
 	tx->port = port;
 	tx->pkts[tx->count++] = pkt;
 	worker->tx_waiting |= UINT64_C(1) << port->id;

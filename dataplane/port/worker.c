@@ -143,11 +143,11 @@ int sl_worker_replan(void)
 	unsigned ports = 0;
 	int err = 0;
 
-	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++)
+	for (unsigned i = 0; i < SL_PORTS_MAX; i++)
 		ports += sl_ports[i] != NULL;
 	for (unsigned i = 0; !err && i < worker_total; i++)
 		err = plan_init(&plans[i], ports);
-	for (unsigned i = 0; !err && i < RTE_MAX_ETHPORTS; i++) {
+	for (unsigned i = 0; !err && i < SL_PORTS_MAX; i++) {
 		if (sl_ports[i])
 			plan_port(plans, sl_ports[i]);
 	}
@@ -217,7 +217,7 @@ static void stop_workers(void)
 	for (unsigned i = 0; i < worker_total; i++)
 		rte_eal_wait_lcore(workers[i]->lcore);
 	running = false;
-	for (unsigned i = 0; i < RTE_MAX_ETHPORTS; i++) {
+	for (unsigned i = 0; i < SL_PORTS_MAX; i++) {
 		if (sl_ports[i])
 			sl_transmit_drain(workers[0], sl_ports[i]);
 	}

@@ -6,10 +6,10 @@
 #include <sluice/dataplane.h>
 
 #include "context.h"
+#include "port.h"
 #include "rcu.h"
 
 struct sl_cpu_queue;
-struct sl_port;
 
 #define SL_WORKERS_MAX RTE_MAX_LCORE
 #define SL_BURST 32
@@ -35,6 +35,7 @@ struct sl_clone {
 	struct sl_ctx ctx;
 	struct sl_port *port;
 	bool ingress;
+	struct sl_tunnel tunnel; /* the key that it was made with, while ctx.tunnel says so */
 };
 
 /* Empty at every quiescent state, so the port stays as long as it is named here. */
@@ -63,9 +64,10 @@ struct sl_worker {
 	struct sl_tx_buffer tx[RTE_MAX_ETHPORTS];
 	struct sl_cpu_buffer for_cpus;
 	struct sl_clone clones[SL_CLONES];
+	uint16_t ip_id; /* of the next outer header */
 
 	/* Written by the worker alone, read by anybody. */
-	struct sluice_counters counters[RTE_MAX_ETHPORTS] sl_cache_aligned;
+	struct sluice_counters counters[SL_PORTS_MAX] sl_cache_aligned;
 	struct sluice_counters
 		homeless; /* of packets whose port has gone while they were waiting */
 
@@ -120,6 +122,13 @@ SL_WORKER void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint
 /* redirect.c: acts on XDP_REDIRECT of a packet that came in by `port`. */
 SL_WORKER void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to);
+
+/*
+ * Packets that leave by a tunnel's port past its egress filters: encapsulated, and out of the port
+ * below, whose egress filters see the outer packets.
+ */
+SL_WORKER void sl_loop_encapsulate(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n);
 
 /* What a program asked for goes with the verdict; the next program starts without. */
 static inline void sl_run_reset(struct sl_run *run)

@@ -66,6 +66,25 @@ runs "no program" --port net_null0,size=64
 runs "pass to" --port "net_pcap0,rx_pcap=$work/in.pcap" --port net_null0 --pass-to net_pcap0=2
 [ "$(counter tx)" -ge 2000 ] || say "pass to: $(counter tx) of 2000 sent"
 
+# Frames in a tunnel of fixed parameters: 50 bytes longer each, in Ethernet, IPv4, UDP and VXLAN.
+runs tunnel --port "net_pcap0,rx_pcap=$work/in.pcap" --port "net_pcap1,tx_pcap=$work/out.pcap" \
+	--tunnel v0=vxlan,underlay=net_pcap1,local=10.0.0.1,remote=10.0.0.2,id=42,nexthop=02:00:00:00:00:02 \
+	--pass-to net_pcap0=v0
+[ "$(counter tunnel_encap)" = "$(counter tx)" ] && [ "$(counter tx)" -gt 1500 ] ||
+	say "tunnel: $(counter tx) of 2000 sent"
+python3 - "$work/in.pcap" "$work/out.pcap" <<-'END' || say "tunnel: what was sent is not what came in"
+	import struct, sys
+	def frames(path):
+	    data, at, out = open(path, "rb").read(), 24, []
+	    while at < len(data):
+	        n = struct.unpack_from("<I", data, at + 8)[0]
+	        out.append(data[at + 16:at + 16 + n])
+	        at += 16 + n
+	    return out
+	sent, came = frames(sys.argv[2]), iter(frames(sys.argv[1]))
+	sys.exit(not all(f[50:] in came and f[23] == 17 and f[36:38] == b"\x12\xb5" for f in sent))
+END
+
 runs police --port "net_pcap0,rx_pcap=$work/in.pcap" \
 	--tc "1,ingress,$bpf/police.bpf.o:classifier,action=$bpf/police.bpf.o:action"
 
@@ -92,6 +111,13 @@ refuses "wrong type" "another type" "${eal[@]}" -- --port $port \
 refuses "no such port" "no port 7" "${eal[@]}" -- --port $port --xdp "7=$bpf/macswap.bpf.o"
 refuses "bad hook" "bad value" "${eal[@]}" -- --port $port --tc "1,sideways,$bpf/police.bpf.o"
 refuses "bad key" "bad value" "${eal[@]}" -- --port $port --tc "1,ingress,$bpf/police.bpf.o,x=1"
+refuses "bad tunnel" "kind 'vlxan'" "${eal[@]}" -- --port $port --tunnel v0=vlxan
+refuses "bad tunnel key" "option 'colour'" "${eal[@]}" -- --port $port --tunnel v0=gre,colour=red
+refuses "bad tunnel value" "value of 'local'" "${eal[@]}" -- --port $port --tunnel v0=gre,local=1.2.3
+refuses "no underlay" "underlay=PORT" "${eal[@]}" -- --port $port --tunnel v0=gre,external
+refuses "tunnel over nothing" "no port x" "${eal[@]}" -- --port $port \
+	--tunnel v0=gre,external,underlay=x
+refuses "bad tunnel options" "no remote" "${eal[@]}" -- --port $port --tunnel v0=gre,underlay=1
 refuses "bad option" "--nope" "${eal[@]}" -- --nope
 refuses "bad EAL option" "nope" --nope -- --port $port
 refuses "bad seconds" "bad value" "${eal[@]}" -- --port $port --seconds -1

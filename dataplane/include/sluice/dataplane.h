@@ -158,6 +158,8 @@ int sluice_tc_get(uint32_t ifindex, enum sluice_tc_hook hook, unsigned index,
 	X(EGRESS_REDIRECT, "egress_redirect", STEP)       \
 	X(HANDED_OVER, "handed_over", STEP)               \
 	X(CPUMAP, "cpumap", STEP)                         \
+	X(TUNNEL_DECAP, "tunnel_decap", STEP)             \
+	X(TUNNEL_ENCAP, "tunnel_encap", STEP)             \
 	X(TX, "tx", OUT)                                  \
 	X(KERNEL, "kernel", OUT)                          \
 	X(XDP_DROP, "xdp_drop", OUT)                      \
@@ -178,6 +180,20 @@ int sluice_tc_get(uint32_t ifindex, enum sluice_tc_hook hook, unsigned index,
 	X(CPUMAP_FULL, "cpumap_full", OUT)                \
 	X(LOOP, "redirect_loop", OUT)                     \
 	X(NO_ROOM, "no_room", OUT)                        \
+	X(NO_LINK_HEADER, "no_link_header", OUT)          \
+	X(TUNNEL_NO_KEY, "tunnel_no_key", OUT)            \
+	X(TUNNEL_NO_ROUTE, "tunnel_no_route", OUT)        \
+	X(TUNNEL_PROTOCOL, "tunnel_protocol", OUT)        \
+	X(TUNNEL_TOO_BIG, "tunnel_too_big", OUT)          \
+	X(TUNNEL_UNKNOWN, "tunnel_unknown", OUT)          \
+	X(TUNNEL_TRUNCATED, "tunnel_truncated", OUT)      \
+	X(TUNNEL_FRAGMENT, "tunnel_fragment", OUT)        \
+	X(TUNNEL_BAD_HEADER, "tunnel_bad_header", OUT)    \
+	X(TUNNEL_BAD_OPTIONS, "tunnel_bad_options", OUT)  \
+	X(TUNNEL_BAD_CSUM, "tunnel_bad_csum", OUT)        \
+	X(TUNNEL_ORDER, "tunnel_order", OUT)              \
+	X(TUNNEL_ECN, "tunnel_ecn", OUT)                  \
+	X(TUNNEL_LOOP, "tunnel_loop", OUT)                \
 	X(TX_FULL, "tx_full", OUT)                        \
 	X(HANDOVER_FULL, "handover_full", OUT)            \
 	X(STOPPED, "stopped", OUT)
