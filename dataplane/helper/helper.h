@@ -86,6 +86,9 @@ enum sl_map_op {
 	SL_MAP_OP_UPDATE,
 	SL_MAP_OP_DELETE,
 	SL_MAP_OP_FOR_EACH,
+	SL_MAP_OP_PUSH,
+	SL_MAP_OP_POP,
+	SL_MAP_OP_PEEK,
 };
 
 struct sl_helper {

@@ -177,6 +177,17 @@ static bool emit_map_operation(struct sl_emitter *e, const struct sl_call_fact *
 		symbol = map->ops->for_each_symbol, address = map->ops->for_each;
 		count = 5;
 		break;
+	case SL_MAP_OP_PUSH:
+		symbol = map->ops->push_symbol, address = map->ops->push;
+		params[3] = e->i64;
+		count = 4;
+		break;
+	case SL_MAP_OP_POP:
+		address = map->ops->pop;
+		break;
+	case SL_MAP_OP_PEEK:
+		symbol = map->ops->peek_symbol, address = map->ops->peek;
+		break;
 	default:
 		break;
 	}
@@ -185,6 +196,8 @@ static bool emit_map_operation(struct sl_emitter *e, const struct sl_call_fact *
 	args[0] = template ? inner_desc(e, template, call) : map_desc(e, index);
 	args[1] = e->ctx;
 	args[2] = pointer_argument(e, BPF_REG_2, call);
+	if (count == 4)
+		args[3] = sl_emit_argument(e, BPF_REG_3, &call->args[2]);
 	if (count == 5) {
 		args[3] = pointer_argument(e, BPF_REG_3, call);
 		args[4] = sl_emit_argument(e, BPF_REG_4, &call->args[3]);

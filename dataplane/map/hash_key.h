@@ -14,6 +14,9 @@
  */
 enum { SL_HASH_SEEDS = 3 };
 
+/* hash_table.c: a map's secret, or always the same with BPF_F_ZERO_SEED. */
+void sl_hash_seed(uint64_t seed[SL_HASH_SEEDS], bool zero);
+
 static inline uint64_t sl_hash_mix(uint64_t a, uint64_t b)
 {
 	unsigned __int128 product = (unsigned __int128)a * b;

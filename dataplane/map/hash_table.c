@@ -70,16 +70,15 @@ static uint32_t elem_stride(uint64_t size)
 	return stride;
 }
 
-static void fill_seed(struct sl_hash_desc *d)
+void sl_hash_seed(uint64_t seed[SL_HASH_SEEDS], bool zero)
 {
 	static const uint64_t zero_seed[SL_HASH_SEEDS] = { 0xbf58476d1ce4e5b9, 0x94d049bb133111eb,
 		0x9e3779b97f4a7c15 };
 
-	memcpy(d->seed, zero_seed, sizeof(d->seed));
-	if (!(d->map.flags & BPF_F_ZERO_SEED) &&
-		getrandom(d->seed, sizeof(d->seed), GRND_NONBLOCK) < 0)
-		d->seed[2] ^= (uintptr_t)d;
-	d->seed[2] |= 1;
+	memcpy(seed, zero_seed, sizeof(zero_seed));
+	if (!zero && getrandom(seed, sizeof(zero_seed), GRND_NONBLOCK) < 0)
+		seed[2] ^= (uintptr_t)seed;
+	seed[2] |= 1;
 }
 
 /* Buckets first, then elements, in one area. */
@@ -146,7 +145,7 @@ int sl_hash_table_new(const union bpf_attr *attr, const struct sl_map_ops *ops, 
 	h->percpu = percpu;
 	h->value_bytes = ops == &sl_hash_of_maps_ops ? sizeof(struct sl_map *) : attr->value_size;
 	d = sl_hash_desc_of(h);
-	fill_seed(d);
+	sl_hash_seed(d->seed, d->map.flags & BPF_F_ZERO_SEED);
 	d->value_offset = sizeof(struct sl_hash_elem) + sl_round_up(attr->key_size + lru, 8u);
 	d->elem_stride =
 		elem_stride((uint64_t)d->value_offset + (percpu ? 0 : d->map.value_stride));

@@ -65,9 +65,9 @@ static bool node_exists(uint32_t node)
 }
 
 /* What holds for every type, in the kernel's order. */
-static int check_common(const union bpf_attr *attr)
+static int check_common(const struct sl_map_ops *ops, const union bpf_attr *attr)
 {
-	if (attr->map_extra != 0)
+	if (attr->map_extra != 0 && !(ops && ops->takes_extra))
 		return -EINVAL;
 	if ((attr->map_flags & BPF_F_RDONLY) && (attr->map_flags & BPF_F_WRONLY))
 		return -EINVAL;
@@ -85,20 +85,20 @@ static void fill_desc(struct sl_map *map, const union bpf_attr *attr)
 	desc->key_size = attr->key_size;
 	desc->value_size = attr->value_size;
 	desc->max_entries = attr->max_entries;
-	desc->flags = attr->map_flags;
+	/* Of the descriptor that is to be given out, not of the map. */
+	desc->flags = attr->map_flags & ~(uint32_t)(BPF_F_RDONLY | BPF_F_WRONLY);
 	desc->value_stride = sl_round_up(attr->value_size, 8u);
 	desc->map = map;
 }
 
 int sl_map_new(const union bpf_attr *attr, struct sl_map **ret_map)
 {
-	const struct sl_map_ops *ops;
+	const struct sl_map_ops *ops = sl_map_ops_of(attr->map_type);
 	struct sl_map *map;
-	int err = check_common(attr);
+	int err = check_common(ops, attr);
 
 	if (err)
 		return err;
-	ops = sl_map_ops_of(attr->map_type);
 	if (!ops)
 		return -EINVAL;
 	err = ops->check(attr);
@@ -128,6 +128,7 @@ void *sl_map_alloc(size_t size, const struct sl_map_ops *ops, const union bpf_at
 		return NULL;
 	memset(map, 0, size);
 	map->ops = ops;
+	map->map_extra = attr->map_extra;
 	fill_desc(map, attr);
 	return map;
 }

@@ -93,14 +93,22 @@ struct sl_map_ops {
 	 */
 	long (*for_each)(const struct sl_map_desc *desc, struct sl_ctx *ctx,
 		sl_callback_fn callback, void *callback_ctx, uint64_t flags);
-	/* QUEUE and STACK: bpf_map_push_elem, _pop_elem and _peek_elem; only together. */
-	long (*push)(struct sl_map *map, const void *value, uint64_t flags);
-	long (*pop)(struct sl_map *map, void *ret_value);
-	long (*peek)(struct sl_map *map, void *ret_value);
+	/*
+	 * QUEUE, STACK and BLOOM_FILTER: bpf_map_push_elem, _pop_elem and _peek_elem. The first two
+	 * have all of them, which take a lock (spin_lock.h); a BLOOM_FILTER cannot pop, and reads the
+	 * value that it peeks for.
+	 */
+	long (*push)(const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *value,
+		uint64_t flags);
+	long (*pop)(const struct sl_map_desc *desc, const struct sl_ctx *ctx, void *ret_value);
+	long (*peek)(const struct sl_map_desc *desc, const struct sl_ctx *ctx, void *ret_value);
 	/* For timers: how many elements there can be, the number of a value's, its key (NULL: it). */
 	uint32_t (*element_count)(const struct sl_map *map);
 	uint32_t (*element)(const struct sl_map *map, const void *value, const void **ret_key);
-	const char *lookup_symbol, *update_symbol, *delete_symbol, *for_each_symbol;
+	const char *lookup_symbol, *update_symbol, *delete_symbol, *for_each_symbol, *push_symbol,
+		*peek_symbol;
+	bool lookup_reads_value; /* sys_lookup gets what the caller has at `value` */
+	bool takes_extra; /* `check` looks at map_extra; others take none */
 	bool never_inner; /* may not be in a map of maps: -ENOTSUPP */
 	uint32_t desc_size; /* constant bytes from desc on; at least sizeof(struct sl_map_desc) */
 };

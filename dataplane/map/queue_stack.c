@@ -128,9 +128,10 @@ static long get_locked(struct queue *q, void *to, bool take)
 	return 0;
 }
 
-static long push(struct sl_map *map, const void *value, uint64_t flags)
+static long push(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, const void *value, uint64_t flags)
 {
-	struct queue *q = (struct queue *)map;
+	struct queue *q = (struct queue *)desc->map;
 	long err;
 
 	if ((flags & BPF_NOEXIST) || flags > BPF_EXIST)
@@ -141,9 +142,9 @@ static long push(struct sl_map *map, const void *value, uint64_t flags)
 	return err;
 }
 
-static long get(struct sl_map *map, void *to, bool take)
+static long get(const struct sl_map_desc *desc, void *to, bool take)
 {
-	struct queue *q = (struct queue *)map;
+	struct queue *q = (struct queue *)desc->map;
 	long err;
 
 	sl_spin_lock(&q->lock);
@@ -152,14 +153,14 @@ static long get(struct sl_map *map, void *to, bool take)
 	return err;
 }
 
-static long pop(struct sl_map *map, void *to)
+static long pop(const struct sl_map_desc *desc, const struct sl_ctx *ctx, void *to)
 {
-	return get(map, to, true);
+	return get(desc, to, true);
 }
 
-static long peek(struct sl_map *map, void *to)
+static long peek(const struct sl_map_desc *desc, const struct sl_ctx *ctx, void *to)
 {
-	return get(map, to, false);
+	return get(desc, to, false);
 }
 
 struct request {
@@ -174,8 +175,8 @@ static int run(unsigned cpu, void *arg)
 {
 	const struct request *r = arg;
 
-	return r->what == PUSH ? push(r->map, r->value, r->flags)
-			       : get(r->map, r->to, r->what == POP);
+	return r->what == PUSH ? push(&r->map->desc, NULL, r->value, r->flags)
+			       : get(&r->map->desc, r->to, r->what == POP);
 }
 
 static int sys_peek(struct sl_map *map, const void *key, void *ret_value, uint64_t flags)

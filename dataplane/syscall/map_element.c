@@ -195,7 +195,10 @@ int sl_cmd_map_lookup(const struct sl_call *call)
 	err = element_init(&e, map, attr->key);
 	if (err)
 		return err;
-	err = sl_map_do_lookup(map, e.key, e.value, attr->flags);
+	if (map->ops->lookup_reads_value)
+		err = sl_user_read(e.value, attr->value, e.value_size);
+	if (!err)
+		err = sl_map_do_lookup(map, e.key, e.value, attr->flags);
 	if (!err)
 		err = sl_user_write(attr->value, e.value, e.value_size);
 	element_done(&e);

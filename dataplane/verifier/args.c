@@ -70,14 +70,18 @@ static int check_key(struct sl_env *env, unsigned regno, unsigned arg, struct sl
 static int check_value(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
 {
 	const struct arg_rule *rule = rule_of(meta->helper->args[arg]);
+	bool writes = rule->writes;
 
 	if (!meta->map) {
 		sl_say(env, "invalid map_ptr to access map->value\n");
 		return -EACCES;
 	}
-	meta->raw = rule->raw;
-	return sl_check_helper_mem(env, regno, meta->map->desc.value_size,
-		rule->writes ? SL_WRITE : SL_READ, false, meta);
+	/* The value that is asked for, not a place for one. */
+	if (meta->helper->map_op == SL_MAP_OP_PEEK && meta->map->ops->lookup_reads_value)
+		writes = false;
+	meta->raw = writes && rule->raw;
+	return sl_check_helper_mem(
+		env, regno, meta->map->desc.value_size, writes ? SL_WRITE : SL_READ, false, meta);
 }
 
 static int check_fixed(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)

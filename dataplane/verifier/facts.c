@@ -262,7 +262,7 @@ void sl_facts_finish(struct sl_env *env)
 		if (map->inner)
 			map = map->inner;
 		prog->takes_locks |=
-			map->ops->push || sl_btf_record_has(map->desc.record, SL_SPECIAL_SPIN_LOCK);
+			map->ops->pop || sl_btf_record_has(map->desc.record, SL_SPECIAL_SPIN_LOCK);
 	}
 	facts->exception_func = env->cfg->exception_func;
 	spread_throws(env);
