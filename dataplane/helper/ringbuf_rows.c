@@ -1,6 +1,6 @@
 #include "row.h"
 
-/* The rows of ringbuf_helpers_fast.c. Nothing is lost when a program ends: it cannot end with a record open. */
+/* The rows of ringbuf_helpers_fast.c and user_ringbuf_drain_fast.c. Nothing is lost when a program ends: it cannot end with a record open. */
 
 #define RINGBUF_ONLY (1ull << BPF_MAP_TYPE_RINGBUF)
 
@@ -59,4 +59,10 @@ const struct sl_helper sl_helper_ringbuf_discard_dynptr = {
 	.ret = SL_RET_VOID,
 	.args = { SL_ARG_DYNPTR_RELEASE, SL_ARG_ANYTHING },
 	.dynptr = SL_DYNPTR_RINGBUF,
+};
+
+const struct sl_helper sl_helper_user_ringbuf_drain = {
+	SL_ROW(user_ringbuf_drain, ANY),
+	.args = { SL_ARG_MAP, SL_ARG_FUNC, SL_ARG_STACK_OR_NULL, SL_ARG_ANYTHING },
+	.map_types = 1ull << BPF_MAP_TYPE_USER_RINGBUF,
 };

@@ -18,14 +18,17 @@
 #include "type.h"
 
 /*
- * The memory of a ring, and its consumer's side. All but the producers' own page is a memfd, of
+ * The memory of a ring, and user space's side of it: the consumer's of a RINGBUF, the producers' of
+ * a USER_RINGBUF. All but the producers' own page is a memfd, of
  * which the map's descriptors are descriptions: page 0 the consumer's, page 1 the producers', then
  * the data. A file has no page twice, so the mapping that a consumer asks for, with the data twice
  * in a row, is put together from two.
  *
  * A file cannot be waited for either. Each ring has an eventfd, the bell, which epoll gets instead
- * of the map's descriptor. The background thread rings it for producers; who is about to wait finds
+ * of the map's descriptor. The background thread rings it for programs; who is about to wait finds
  * it ringing when there is anything to read, and silent otherwise, as the kernel's poll answers.
+ * Ringing is to be readable. Of a USER_RINGBUF, of which any byte is free, it is to be writable: the
+ * counter is not at its end.
  */
 struct ringbuf_map {
 	struct sl_map map; /* desc.data: the struct sl_ringbuf */
@@ -42,19 +45,30 @@ static bool any; /* there is one, or was: until then nobody's descriptor is one 
 static_assert(sizeof(struct sl_ringbuf) <= SL_RINGBUF_PAGE, "a page of the producers' own");
 static_assert(sizeof(struct sl_ringbuf_header) == BPF_RINGBUF_HDR_SZ, "the uapi's");
 
+static bool is_user(const struct ringbuf_map *ring)
+{
+	return ring->map.desc.type == BPF_MAP_TYPE_USER_RINGBUF;
+}
+
 static void set_bell(const struct ringbuf_map *ring, bool ringing)
 {
-	uint64_t count = 1;
-	ssize_t done = ringing ? write(ring->bell, &count, sizeof(count))
-			       : read(ring->bell, &count, sizeof(count));
+	uint64_t count = is_user(ring) ? UINT64_MAX - 1 : 1;
+	bool add = ringing != is_user(ring);
+	ssize_t done = add ? write(ring->bell, &count, sizeof(count))
+			   : read(ring->bell, &count, sizeof(count));
 
 	(void)done; /* it was ringing, or silent, already */
 }
 
-static bool has_data(const struct ringbuf_map *ring)
+static bool is_ready(const struct ringbuf_map *ring)
 {
 	const struct sl_ringbuf *r = sl_ringbuf_of(&ring->map);
 
+	/* The positions as the two sides show them to each other. */
+	if (is_user(ring))
+		return __atomic_load_n(&r->producer->position, __ATOMIC_ACQUIRE) -
+			       __atomic_load_n(&r->consumer->position, __ATOMIC_ACQUIRE) <=
+		       r->mask;
 	return sl_ringbuf_query(r, BPF_RB_AVAIL_DATA) != 0;
 }
 
@@ -87,7 +101,7 @@ void sluice_ringbuf_before_wait(void)
 	sl_list_for_each (ring, &rings, node) {
 		/* Silent first: what is written meanwhile rings again. */
 		set_bell(ring, false);
-		if (has_data(ring))
+		if (is_ready(ring))
 			set_bell(ring, true);
 	}
 	pthread_mutex_unlock(&lock);
@@ -180,7 +194,7 @@ static void ringbuf_free(struct sl_map *map)
 
 static int ringbuf_new(const union bpf_attr *attr, struct sl_map **ret_map)
 {
-	struct ringbuf_map *ring = sl_map_alloc(sizeof(*ring), &sl_ringbuf_ops, attr);
+	struct ringbuf_map *ring = sl_map_alloc(sizeof(*ring), sl_map_ops_of(attr->map_type), attr);
 	int err = -ENOMEM;
 
 	if (!ring)
@@ -245,20 +259,15 @@ static int ringbuf_mmap_fd(const struct sl_map *map)
 	return ((const struct ringbuf_map *)map)->memfd;
 }
 
-const struct sl_map_ops sl_ringbuf_ops = {
-	.name = "ringbuf",
-	.check = ringbuf_check,
-	.new = ringbuf_new,
-	.check_btf = sl_map_check_no_btf,
-	.free = ringbuf_free,
-	.memory_bytes = ringbuf_memory_bytes,
-	.sys_lookup = ringbuf_sys_lookup,
-	.sys_update = ringbuf_sys_update,
-	.sys_delete = ringbuf_sys_delete,
-	.next_key = ringbuf_next_key,
-	.mmap_fd = ringbuf_mmap_fd,
-	.desc_size = sizeof(struct sl_map_desc),
-};
+#define OPS                                                                           \
+	.check = ringbuf_check, .new = ringbuf_new, .check_btf = sl_map_check_no_btf, \
+	.free = ringbuf_free, .memory_bytes = ringbuf_memory_bytes,                   \
+	.sys_lookup = ringbuf_sys_lookup, .sys_update = ringbuf_sys_update,           \
+	.sys_delete = ringbuf_sys_delete, .next_key = ringbuf_next_key,               \
+	.mmap_fd = ringbuf_mmap_fd, .desc_size = sizeof(struct sl_map_desc)
+
+const struct sl_map_ops sl_ringbuf_ops = { .name = "ringbuf", OPS };
+const struct sl_map_ops sl_user_ringbuf_ops = { .name = "user_ringbuf", OPS };
 
 /* The ring behind a descriptor, with a reference; -ENODEV when it is something else. */
 static int get_ring(int fd, struct ringbuf_map **ret_ring, int *ret_access)
@@ -270,7 +279,7 @@ static int get_ring(int fd, struct ringbuf_map **ret_ring, int *ret_access)
 		err = sl_fd_get_any(fd, &obj, ret_access);
 	if (err)
 		return err == -EINVAL ? -ENODEV : err;
-	if (obj->type != SL_OBJECT_MAP || sl_map_of(obj)->ops != &sl_ringbuf_ops) {
+	if (obj->type != SL_OBJECT_MAP || sl_map_of(obj)->ops->new != ringbuf_new) {
 		sl_object_unref(obj);
 		return -ENODEV;
 	}
@@ -300,6 +309,14 @@ static int map_around(void *addr, size_t len, int prot, int flags, int fd, off_t
 	return 0;
 }
 
+/* The page that is its own side's, and the data if it fills that. */
+static bool may_write(const struct ringbuf_map *ring, size_t len, off_t offset, int access)
+{
+	if (ring->map.frozen || access != O_RDWR)
+		return false;
+	return is_user(ring) ? offset != 0 : offset == 0 && len == SL_RINGBUF_PAGE;
+}
+
 static int map_ring(const struct ringbuf_map *ring, void *addr, size_t len, int prot, int flags,
 	int fd, off_t offset, int access, void **ret_mapped)
 {
@@ -310,10 +327,8 @@ static int map_ring(const struct ringbuf_map *ring, void *addr, size_t len, int 
 	if (!(flags & MAP_SHARED) || !len || rounded < len || offset < 0 ||
 		offset % SL_RINGBUF_PAGE)
 		return -EINVAL;
-	if (prot & PROT_WRITE) {
-		if (ring->map.frozen || access != O_RDWR || offset || rounded != SL_RINGBUF_PAGE)
-			return -EPERM;
-	}
+	if ((prot & PROT_WRITE) && !may_write(ring, rounded, offset, access))
+		return -EPERM;
 	if (rounded > file_len + ring->data_len ||
 		(size_t)offset > file_len + ring->data_len - rounded)
 		return -EINVAL;

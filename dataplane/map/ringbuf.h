@@ -3,6 +3,9 @@
 #include "map.h"
 
 /*
+ * A USER_RINGBUF is the same the other way round: programs are its consumers, and producers, whose
+ * page it is, are in user space.
+ *
  * RINGBUF: one stream of records from all producers to one consumer in user space. The addresses of
  * a ring are fixed parts of one aligned block, as the kernel lays them out: what only producers know
  * in the first page, then the page that the consumer writes, the page that producers write, and the
@@ -38,8 +41,12 @@ struct sl_ringbuf {
 	uint64_t head; /* where the next record begins */
 	uint64_t pending; /* the oldest record that may still be written to */
 
-	/* Set by producers, taken back by the background thread: somebody is to be woken. */
+	/* Set by programs, taken back by the background thread: somebody is to be woken. */
 	uint32_t wake sl_cache_aligned;
+
+	/* USER_RINGBUF: a program is reading, and up to where it was read. */
+	uint32_t busy sl_cache_aligned;
+	uint64_t consumed;
 };
 
 /* Room for a record of `size` bytes, its header marked busy; NULL when there is none. */
@@ -48,6 +55,16 @@ SL_WORKER void *sl_ringbuf_reserve(struct sl_ringbuf *ring, uint64_t size);
 SL_WORKER void sl_ringbuf_commit(void *record, uint64_t flags, bool discard);
 /* bpf_ringbuf_query. */
 SL_WORKER uint64_t sl_ringbuf_query(const struct sl_ringbuf *ring, uint64_t what);
+
+/*
+ * The consumer of a USER_RINGBUF: begin returns false while there is another. peek is 0 and a sample
+ * in memory that user space may write to all the while, -ENODATA, -EAGAIN for one that was skipped,
+ * or what is wrong with what user space wrote: -EINVAL, -E2BIG.
+ */
+SL_WORKER bool sl_user_ringbuf_begin(struct sl_ringbuf *ring);
+SL_WORKER int sl_user_ringbuf_peek(struct sl_ringbuf *ring, void **ret_sample, uint32_t *ret_size);
+SL_WORKER void sl_user_ringbuf_release(struct sl_ringbuf *ring, uint32_t size);
+SL_WORKER void sl_user_ringbuf_end(struct sl_ringbuf *ring, bool wake);
 
 static inline struct sl_ringbuf *sl_ringbuf_of(const struct sl_map *map)
 {

@@ -67,6 +67,7 @@ static bool may_move(const struct sl_reg *pointer, const struct sl_reg *scalar, 
 	case SL_REG_PACKET:
 	case SL_REG_MEM:
 	case SL_REG_FUNC: /* to no use: a helper takes none that was moved */
+	case SL_REG_DYNPTR:
 		return true;
 	case SL_REG_CONST_MAP:
 		return sl_reg_is_zero(scalar) && op == BPF_ADD;

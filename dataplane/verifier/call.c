@@ -24,6 +24,7 @@ static const struct {
 		{ BPF_FUNC_ringbuf_output, BPF_FUNC_ringbuf_reserve, BPF_FUNC_ringbuf_query,
 			BPF_FUNC_ringbuf_reserve_dynptr, BPF_FUNC_ringbuf_submit_dynptr,
 			BPF_FUNC_ringbuf_discard_dynptr } },
+	{ BPF_MAP_TYPE_USER_RINGBUF, { BPF_FUNC_user_ringbuf_drain } },
 	{ BPF_MAP_TYPE_CGROUP_ARRAY,
 		{ BPF_FUNC_skb_under_cgroup, BPF_FUNC_current_task_under_cgroup } },
 	{ BPF_MAP_TYPE_STACK_TRACE, { BPF_FUNC_get_stackid } },

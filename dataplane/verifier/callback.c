@@ -100,9 +100,22 @@ static int set_timer_arguments(struct sl_env *env, const struct sl_call_meta *me
 	return 0;
 }
 
+static int set_sample_arguments(struct sl_env *env, const struct sl_call_meta *meta,
+	const struct sl_frame *caller, struct sl_frame *callee)
+{
+	struct sl_reg *sample = &callee->regs[BPF_REG_1];
+
+	sl_reg_set_pointer(sample, SL_REG_DYNPTR);
+	sample->dynptr = SL_DYNPTR_LOCAL;
+	sample->id = sample->dynptr_id = ++env->next_id;
+	callee->regs[BPF_REG_2] = caller->regs[BPF_REG_3];
+	return 0;
+}
+
 static const struct sl_callback callbacks[] = {
 	{ BPF_FUNC_loop, { 0, 1 }, set_loop_arguments, loop_again },
 	{ BPF_FUNC_for_each_map_elem, { 0, 1 }, set_element_arguments },
+	{ BPF_FUNC_user_ringbuf_drain, { 0, 1 }, set_sample_arguments },
 	{ BPF_FUNC_timer_set_callback, { 0, 0 }, set_timer_arguments, .async = true },
 };
 

@@ -182,6 +182,7 @@ static const char *struct_name(uint32_t type)
 		[BPF_MAP_TYPE_QUEUE] = "bpf_queue_stack",
 		[BPF_MAP_TYPE_STACK] = "bpf_queue_stack",
 		[BPF_MAP_TYPE_RINGBUF] = "bpf_ringbuf_map",
+		[BPF_MAP_TYPE_USER_RINGBUF] = "bpf_ringbuf_map",
 		[BPF_MAP_TYPE_BLOOM_FILTER] = "bpf_bloom_filter",
 	};
 

@@ -55,6 +55,10 @@ check "perf_reader" $? 0 'received 1000 lost 0 wrong 0'
 	"$build/tests/control/records.bpf.o" >"$work/out" 2>&1
 check "ring_reader" $? 0 'received 2000 wrong 0'
 
+"$sluice" run --local -- "$build/tests/control/ring_writer" \
+	"$build/tests/control/client/user_ring.bpf.o" >"$work/out" 2>&1
+check "ring_writer" $? 0 'sent 8500 drained 8500'
+
 [ -x "$bpftool" ] || { [ $failed = 0 ] && echo "no bpftool" && exit 77; }
 head -c 64 /dev/zero >"$work/packet"
 cat >"$work/batch" <<EOF

@@ -48,7 +48,18 @@
 #define ADD_TO(ctx, reg) LDX(BPF_DW, R0, ctx, 0), ALU_X(BPF_ADD, R0, reg), STX(BPF_DW, ctx, R0, 0)
 #define RETURN_SUM LDX(BPF_DW, R0, R10, -8), EXIT
 
-enum map { M_ARRAY, M_HASH, M_PERCPU_ARRAY, M_PERCPU_HASH, M_PROGS, M_TIMERS, M_LOCKS, MAPS };
+enum map {
+	M_ARRAY,
+	M_HASH,
+	M_PERCPU_ARRAY,
+	M_PERCPU_HASH,
+	M_PROGS,
+	M_TIMERS,
+	M_LOCKS,
+	M_USER_RING,
+	M_RING,
+	MAPS
+};
 
 /* R6: a value { u64; struct bpf_timer; } of M_TIMERS. */
 #define TIMER_VALUE                                                                           \
@@ -86,6 +97,12 @@ struct side {
 	int maps[MAPS], btf[2]; /* by linkage */
 	char *log;
 };
+
+/* bpf_user_ringbuf_drain(which, function n, fp + off, flags); the callback gets the sample in R1 */
+#define DRAIN(which, n, off, flags)                                                 \
+	LD_MAP(R1, which), LD_FUNC(R2, n), MOV_X(R3, R10), ALU_K(BPF_ADD, R3, off), \
+		MOV_K(R4, flags), HELPER(BPF_FUNC_user_ringbuf_drain)
+#define DATA(at, len) MOV_K(R2, at), MOV_K(R3, len), HELPER(BPF_FUNC_dynptr_data)
 
 static const struct row rows[] = {
 	{ "loop_sum", ACCEPT,
@@ -392,6 +409,65 @@ static const struct row rows[] = {
 		{ MOV_K(R0, 0), INSN(BPF_JMP | 0xe0, 0, 0, 0, 1), EXIT } },
 	{ "may_goto_registers", "invalid may_goto imm 0",
 		{ MOV_K(R0, 0), INSN(BPF_JMP | 0xe0, 1, 0, 0, 0), EXIT } },
+	{ "drain_nothing", ACCEPT, { DRAIN(M_USER_RING, 1, 0, 0), EXIT, RETURN(0) } },
+	{ "drain_flags", ACCEPT, { DRAIN(M_USER_RING, 1, 0, 4), EXIT, RETURN(0) } },
+	{ "drain_wakes", ACCEPT, { DRAIN(M_USER_RING, 1, 0, 3), EXIT, RETURN(0) } },
+	{ "drain_reads", ACCEPT,
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, DATA(0, 8), JMP_K(BPF_JNE, R0, 0, 2),
+			RETURN(0), LDX(BPF_DW, R1, R0, 0), RETURN(1) } },
+	{ "drain_writes_its_data", ACCEPT,
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, DATA(0, 8), JMP_K(BPF_JNE, R0, 0, 2),
+			RETURN(0), ST(BPF_DW, R0, 0, 1), RETURN(1) } },
+	{ "drain_context", ACCEPT,
+		{ ST(BPF_DW, R10, -8, 5), DRAIN(M_USER_RING, 1, -8, 0), RETURN_SUM,
+			ST(BPF_DW, R2, 0, 6), RETURN(0) } },
+	{ "drain_in_drain", ACCEPT,
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, DRAIN(M_USER_RING, 2, 0, 0), RETURN(0),
+			RETURN(0) } },
+	{ "drain_of_a_ring", "cannot pass map_type 27 into func bpf_user_ringbuf_drain#209",
+		{ DRAIN(M_RING, 1, 0, 0), EXIT, RETURN(0) } },
+	{ "lookup_in_a_user_ring", "invalid zero-sized read",
+		{ LD_MAP(R1, M_USER_RING), MOV_X(R2, R10), HELPER(BPF_FUNC_map_lookup_elem),
+			RETURN(0) } },
+	{ "drain_returns_2",
+		"At callback return the register R0 has smin=2 smax=2 should have been in [0, 1]",
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, RETURN(2) } },
+	{ "drain_before_the_dynptr", "negative offset dynptr_ptr ptr R1 off=-16 disallowed",
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, ALU_K(BPF_ADD, R1, -16), DATA(0, 8),
+			RETURN(0) } },
+	{ "drain_behind_the_dynptr", "dereference of modified dynptr_ptr ptr R1 off=16 disallowed",
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, ALU_K(BPF_ADD, R1, 16), DATA(0, 8),
+			RETURN(0) } },
+	{ "drain_somewhere_in_the_dynptr", "variable dynptr_ptr access var_off=",
+		{ DRAIN(M_USER_RING, 1, -8, 0), EXIT, MOV_X(R6, R1),
+			HELPER(BPF_FUNC_get_prandom_u32), ALU_K(BPF_AND, R0, 8), MOV_X(R1, R6),
+			ALU_X(BPF_ADD, R1, R0), DATA(0, 8), RETURN(0) } },
+	{ "drain_and_back_to_the_dynptr", ACCEPT,
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, ALU_K(BPF_ADD, R1, 16), ALU_K(BPF_SUB, R1, 16),
+			DATA(0, 8), RETURN(0) } },
+	{ "drain_writes_the_dynptr", "R1 invalid mem access 'dynptr_ptr'",
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, ST(BPF_DW, R1, 0, 0), RETURN(0) } },
+	{ "drain_reads_the_dynptr", "R1 invalid mem access 'dynptr_ptr'",
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, LDX(BPF_DW, R0, R1, 0), RETURN(0) } },
+	{ "drain_without_a_context", "R2 invalid mem access 'scalar'",
+		{ LD_MAP(R1, M_USER_RING), LD_FUNC(R2, 1), MOV_K(R3, 0), MOV_K(R4, 0),
+			HELPER(BPF_FUNC_user_ringbuf_drain), EXIT, ST(BPF_DW, R2, 0, 0),
+			RETURN(0) } },
+	{ "drain_third_argument", "R3 !read_ok",
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, MOV_X(R0, R3), RETURN(0) } },
+	{ "drain_discards", "cannot release unowned const bpf_dynptr",
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, MOV_K(R2, 0),
+			HELPER(BPF_FUNC_ringbuf_discard_dynptr), RETURN(0) } },
+	{ "drain_submits", "cannot release unowned const bpf_dynptr",
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, MOV_K(R2, 0),
+			HELPER(BPF_FUNC_ringbuf_submit_dynptr), RETURN(0) } },
+	{ "drain_reserves_into_it", "Dynptr has to be an uninitialized dynptr",
+		{ DRAIN(M_USER_RING, 1, 0, 0), EXIT, MOV_X(R4, R1), LD_MAP(R1, M_RING),
+			MOV_K(R2, 8), MOV_K(R3, 0), HELPER(BPF_FUNC_ringbuf_reserve_dynptr),
+			RETURN(0) } },
+	{ "drain_ctx_is_not_stack", "R3 type=ctx expected=fp",
+		{ MOV_X(R3, R1), LD_MAP(R1, M_USER_RING), LD_FUNC(R2, 1), MOV_K(R4, 0),
+			HELPER(BPF_FUNC_user_ringbuf_drain), EXIT, RETURN(0) } },
 };
 
 static struct side kernel = { oracle_bpf }, sluice = { sluice_bpf };
@@ -406,6 +482,8 @@ static int create_map(const struct side *side, enum map which)
 		[M_PROGS] = BPF_MAP_TYPE_PROG_ARRAY,
 		[M_TIMERS] = BPF_MAP_TYPE_ARRAY,
 		[M_LOCKS] = BPF_MAP_TYPE_ARRAY,
+		[M_USER_RING] = BPF_MAP_TYPE_USER_RINGBUF,
+		[M_RING] = BPF_MAP_TYPE_RINGBUF,
 	};
 	union bpf_attr attr;
 
@@ -414,6 +492,10 @@ static int create_map(const struct side *side, enum map which)
 	attr.key_size = 4;
 	attr.value_size = which == M_PROGS ? 4 : 16;
 	attr.max_entries = 8;
+	if (which == M_USER_RING || which == M_RING) {
+		attr.key_size = attr.value_size = 0;
+		attr.max_entries = 4096;
+	}
 	if (which == M_TIMERS || which == M_LOCKS) {
 		attr.value_size = which == M_TIMERS ? 24 : 16;
 		attr.btf_fd = (uint32_t)side->btf[0];
