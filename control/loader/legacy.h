@@ -55,8 +55,12 @@ static inline bool sl_legacy_is_of_maps(const struct sl_legacy_map *map)
 	return map->type == BPF_MAP_TYPE_ARRAY_OF_MAPS || map->type == BPF_MAP_TYPE_HASH_OF_MAPS;
 }
 
-/* Describes them in `btf`, each at its btf_offset, which is set. Returns the new section's size. */
-int64_t sl_legacy_describe(struct sl_legacy_maps *maps, struct btf *btf);
+/*
+ * Describes them in `btf`, behind those that the image's section `present` holds (0 for none), each
+ * at its btf_offset, which is set. Returns the size of ".maps" with all of them.
+ */
+int64_t sl_legacy_describe(struct sl_legacy_maps *maps, const struct sl_elf_image *image,
+	unsigned present, struct btf *btf);
 
 /* Rewrites the image: ".maps" and ".BTF" in place of the legacy sections. 0, or why not. */
 int sl_legacy_rewrite(

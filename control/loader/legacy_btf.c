@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,14 +124,19 @@ static int define(struct btf *btf, int int_type, const struct sl_legacy_map *map
  * there. It cannot go, since types are known by their number; so it becomes a union of ints, whose
  * record is as long.
  */
+static bool is_retired(const char *name)
+{
+	return name && (strcmp(name, ".maps") == 0 || strcmp(name, "maps") == 0 ||
+			       strncmp(name, "maps/", 5) == 0);
+}
+
 static void retire_sections(struct btf *btf, uint32_t known, int int_type)
 {
 	for (uint32_t id = 1; id < known; id++) {
 		struct btf_type *t = (struct btf_type *)btf__type_by_id(btf, id);
 		const char *name = btf__name_by_offset(btf, t->name_off);
 
-		if (!btf_is_datasec(t) || !name ||
-			(strcmp(name, "maps") != 0 && strncmp(name, "maps/", 5) != 0))
+		if (!btf_is_datasec(t) || !is_retired(name))
 			continue;
 		t->name_off = 0;
 		t->info = BTF_KIND_UNION << 24 | btf_vlen(t);
@@ -140,50 +146,115 @@ static void retire_sections(struct btf *btf, uint32_t known, int int_type)
 	}
 }
 
-static int add_section(struct btf *btf, struct sl_legacy_maps *maps, const int *structs)
-{
-	int *vars = calloc(maps->count, sizeof(*vars));
-	uint32_t size = 0;
-	int err = vars ? 0 : -ENOMEM;
+/* Variables on their way into the new section. */
+struct variables {
+	unsigned count;
+	uint32_t size; /* so far */
+	struct btf_var_secinfo *infos;
+};
 
-	for (unsigned i = 0; !err && i < maps->count; i++) {
-		vars[i] =
-			btf__add_var(btf, maps->maps[i].name, BTF_VAR_GLOBAL_ALLOCATED, structs[i]);
-		err = vars[i] < 0 ? vars[i] : 0;
-		maps->maps[i].btf_offset = size;
-		size += btf__type_by_id(btf, (uint32_t)structs[i])->size;
+static uint32_t place_of(const struct sl_elf_image *image, unsigned section, const char *name)
+{
+	for (unsigned i = 1; i < image->symbol_count; i++) {
+		Elf64_Sym s = sl_elf_symbol(image, i);
+
+		if (s.st_shndx == section && strcmp(sl_elf_symbol_name(image, &s), name) == 0)
+			return (uint32_t)s.st_value;
 	}
-	if (!err) {
-		err = btf__add_datasec(btf, ".maps", size);
-		err = err < 0 ? err : 0;
-	}
-	for (unsigned i = 0; !err && i < maps->count; i++)
-		err = btf__add_datasec_var_info(btf, vars[i], (uint32_t)maps->maps[i].btf_offset,
-			btf__type_by_id(btf, (uint32_t)structs[i])->size);
-	free(vars);
-	return err ?: (int)size;
+	return 0;
 }
 
-int64_t sl_legacy_describe(struct sl_legacy_maps *maps, struct btf *btf)
+/* Those of a section ".maps" that the object has as well: where they were. */
+static int keep_present(struct variables *vars, const struct sl_elf_image *image, unsigned present,
+	const struct btf *btf)
+{
+	int id = btf__find_by_name_kind(btf, ".maps", BTF_KIND_DATASEC);
+	const struct btf_type *t = id < 0 ? NULL : btf__type_by_id(btf, (uint32_t)id);
+
+	for (unsigned i = 0; t && i < btf_vlen(t); i++) {
+		uint32_t var = btf_var_secinfos(t)[i].type;
+		const struct btf_type *v = btf__type_by_id(btf, var);
+		const char *name = v ? btf__name_by_offset(btf, v->name_off) : NULL;
+		int64_t size = btf__resolve_size(btf, var);
+
+		if (!name || size < 0)
+			return -EINVAL;
+		vars->infos[vars->count++] = (struct btf_var_secinfo){ .type = var,
+			.offset = place_of(image, present, name),
+			.size = (uint32_t)size };
+	}
+	vars->size = ((uint32_t)image->sections[present].sh_size + 7) & ~7u;
+	return 0;
+}
+
+static int add_variables(
+	struct variables *vars, struct sl_legacy_maps *maps, struct btf *btf, const int *structs)
+{
+	for (unsigned i = 0; i < maps->count; i++) {
+		uint32_t size = btf__type_by_id(btf, (uint32_t)structs[i])->size;
+		int var =
+			btf__add_var(btf, maps->maps[i].name, BTF_VAR_GLOBAL_ALLOCATED, structs[i]);
+
+		if (var < 0)
+			return var;
+		vars->infos[vars->count++] = (struct btf_var_secinfo){
+			.type = (uint32_t)var, .offset = vars->size, .size = size
+		};
+		maps->maps[i].btf_offset = vars->size;
+		vars->size += size;
+	}
+	return 0;
+}
+
+static int add_section(struct btf *btf, const struct variables *vars)
+{
+	int id = btf__add_datasec(btf, ".maps", vars->size), err = id < 0 ? id : 0;
+
+	for (unsigned i = 0; !err && i < vars->count; i++)
+		err = btf__add_datasec_var_info(
+			btf, (int)vars->infos[i].type, vars->infos[i].offset, vars->infos[i].size);
+	return err;
+}
+
+/* Templates first: a map of maps is never one. */
+static int define_all(
+	const struct sl_legacy_maps *maps, struct btf *btf, int int_type, int *ret_structs)
+{
+	for (int round = 0; round < 2; round++)
+		for (unsigned i = 0; i < maps->count; i++) {
+			const struct sl_legacy_map *map = &maps->maps[i];
+
+			if (sl_legacy_is_of_maps(map) != (round == 1))
+				continue;
+			ret_structs[i] = define(
+				btf, int_type, map, map->inner < 0 ? 0 : ret_structs[map->inner]);
+			if (ret_structs[i] < 0)
+				return ret_structs[i];
+		}
+	return 0;
+}
+
+int64_t sl_legacy_describe(struct sl_legacy_maps *maps, const struct sl_elf_image *image,
+	unsigned present, struct btf *btf)
 {
 	uint32_t known = btf__type_cnt(btf);
 	int *structs = calloc(maps->count, sizeof(*structs));
-	int int_type = structs ? btf__add_int(btf, "int", sizeof(int), BTF_INT_SIGNED) : -ENOMEM;
-	int64_t ret = int_type;
+	struct variables vars = { .infos = calloc(
+					  BTF_MAX_VLEN + SL_LEGACY_MAPS_MAX, sizeof(*vars.infos)) };
+	int int_type = btf__add_int(btf, "int", sizeof(int), BTF_INT_SIGNED);
+	int err = !structs || !vars.infos ? -ENOMEM : int_type < 0 ? int_type : 0;
 
-	/* Templates first: a map of maps is never one. */
-	for (int round = 0; ret >= 0 && round < 2; round++)
-		for (unsigned i = 0; ret >= 0 && i < maps->count; i++) {
-			const struct sl_legacy_map *map = &maps->maps[i];
-
-			if (sl_legacy_is_of_maps(map) == (round == 1))
-				ret = structs[i] =
-					define(btf, int_type, map, round ? structs[map->inner] : 0);
-		}
-	if (ret >= 0) {
+	if (!err)
+		err = define_all(maps, btf, int_type, structs);
+	if (!err && present)
+		err = keep_present(&vars, image, present, btf);
+	if (!err)
+		err = add_variables(&vars, maps, btf, structs);
+	if (!err) {
 		retire_sections(btf, known, int_type);
-		ret = add_section(btf, maps, structs);
+		err = add_section(btf, &vars);
 	}
 	free(structs);
-	return ret;
+	free(vars.infos);
+	return err ?: (int64_t)vars.size;
 }

@@ -196,10 +196,13 @@ static int decode(const struct sl_elf_image *image, const struct btf *btf,
 	return 0;
 }
 
-/* Who is the template of a map of maps: samples/bpf counts, iproute2 has ids. */
+/*
+ * Who is the template of a map of maps: samples/bpf counts, iproute2 has ids. With neither it is up
+ * to the program that loads the object.
+ */
 static int find_inner(struct sl_legacy_maps *maps, struct sl_legacy_map *map, char *why)
 {
-	if (!sl_legacy_is_of_maps(map))
+	if (!sl_legacy_is_of_maps(map) || (map->inner < 0 && !map->inner_id))
 		return 0;
 	for (unsigned i = 0; map->inner_id && map->inner < 0 && i < maps->count; i++)
 		if (maps->maps[i].id == map->inner_id && !sl_legacy_is_of_maps(&maps->maps[i]))

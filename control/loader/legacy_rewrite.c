@@ -97,19 +97,33 @@ static void name_statics(struct sl_elf_image *image, const struct sl_legacy_maps
 	}
 }
 
-/* Puts the new section in, and the maps' symbols there. */
-static int put_maps(struct sl_elf_image *image, const struct sl_legacy_maps *maps, size_t len)
+/* Makes room for the maps: in a section of their own, or in the one that is there. */
+static int make_room(struct sl_elf_image *image, size_t len, unsigned *section)
 {
 	static const Elf64_Shdr like = {
 		.sh_type = SHT_PROGBITS,
 		.sh_flags = SHF_ALLOC | SHF_WRITE,
 		.sh_addralign = 8,
 	};
-	void *zeros = calloc(1, len);
-	unsigned section;
-	int err = zeros ? sl_elf_add_section(image, &like, ".maps", zeros, len, &section) : -ENOMEM;
+	void *bytes = calloc(1, len);
+	int err = -ENOMEM;
 
-	free(zeros);
+	if (bytes && *section) {
+		memcpy(bytes, sl_elf_section_bytes(image, *section),
+			image->sections[*section].sh_size);
+		err = sl_elf_replace(image, *section, bytes, len);
+	} else if (bytes) {
+		err = sl_elf_add_section(image, &like, ".maps", bytes, len, section);
+	}
+	free(bytes);
+	return err;
+}
+
+static int move_maps(
+	struct sl_elf_image *image, const struct sl_legacy_maps *maps, unsigned section)
+{
+	int err = 0;
+
 	for (unsigned i = 0; !err && i < maps->count; i++) {
 		const struct sl_legacy_map *map = &maps->maps[i];
 		Elf64_Sym symbol = sl_elf_symbol(image, map->symbol);
@@ -125,19 +139,18 @@ static int put_maps(struct sl_elf_image *image, const struct sl_legacy_maps *map
 	return err;
 }
 
-static int rewrite(
-	struct sl_elf_image *image, struct sl_legacy_maps *maps, struct btf *btf, char *why)
+static int rewrite(struct sl_elf_image *image, struct sl_legacy_maps *maps, struct btf *btf)
 {
-	int64_t len;
-	int err;
+	unsigned section = sl_elf_find_section(image, ".maps", SHT_PROGBITS);
+	int64_t len = sl_legacy_describe(maps, image, section, btf);
+	int err = len < 0 ? (int)len : 0;
 
-	if (sl_elf_find_section(image, ".maps", SHT_PROGBITS))
-		return refuse(why, -ENOTSUP, "maps both in \"maps\" and in \".maps\"");
-	len = sl_legacy_describe(maps, btf);
-	if (len < 0)
-		return (int)len;
-	name_statics(image, maps);
-	err = put_maps(image, maps, (size_t)len);
+	if (!err) {
+		name_statics(image, maps);
+		err = make_room(image, (size_t)len, &section);
+	}
+	if (!err)
+		err = move_maps(image, maps, section);
 	return err ?: put_btf(image, btf);
 }
 
@@ -151,7 +164,7 @@ int sl_legacy_rewrite(
 	if (!err && btf)
 		err = sl_legacy_find(image, btf, &maps, why);
 	if (!err && maps.count)
-		err = rewrite(image, &maps, btf, why);
+		err = rewrite(image, &maps, btf);
 	btf__free(btf);
 	if (err && !why[0])
 		snprintf(why, SL_WHY_MAX, "its maps: %s", strerror(-err));

@@ -27,12 +27,12 @@ struct sl_loader {
 	char *log; /* the verifier's */
 };
 
-/* What libbpf complained of first: for what ends before the verifier. */
+/* What libbpf complained of first: for what ends before the verifier. Second tries come later. */
 static __thread char first_warning[SL_WHY_MAX];
 
 static int listen_to_libbpf(enum libbpf_print_level level, const char *format, va_list args)
 {
-	if (level == LIBBPF_WARN && !first_warning[0]) {
+	if (level == LIBBPF_WARN && !first_warning[0] && !strstr(format, "Retrying")) {
 		va_list copy;
 
 		va_copy(copy, args);

@@ -104,14 +104,26 @@ static void print_first_difference(const struct side_run *a, const struct side_r
 		}
 }
 
+static void print_map(unsigned map)
+{
+	for (int i = KERNEL; i <= SLUICE; i++)
+		printf("      %s: map %s: %u entries, digest %016llx\n",
+			i == KERNEL ? "kernel" : "sluice", sides[i].maps[map].name,
+			sides[i].maps[map].entries, (unsigned long long)sides[i].maps[map].digest);
+}
+
 static void print_runs(int packet)
 {
+	if (packet >= PACKETS) {
+		print_map((unsigned)(packet - PACKETS));
+		return;
+	}
 	for (int i = KERNEL; i <= SLUICE; i++) {
 		const struct side_run *run = &sides[i].runs[packet];
 
-		printf("      %s on '%s': errno %d, result %u, %u bytes\n",
-			i == KERNEL ? "kernel" : "sluice", test_packets[packet].name, run->err,
-			run->result, run->len);
+		printf("      %s on packet %d, '%s': errno %d, result %u, %u bytes\n",
+			i == KERNEL ? "kernel" : "sluice", packet, test_packets[packet].name,
+			run->err, run->result, run->len);
 	}
 	print_first_difference(&sides[KERNEL].runs[packet], &sides[SLUICE].runs[packet]);
 }
@@ -151,6 +163,30 @@ static int compare_program(const struct side_program *program, const struct opti
 	return 0;
 }
 
+/*
+ * For programs that their section does not type: what the caller says, or the type of all others of
+ * the object, or that of tc, which takes sections of any name.
+ */
+static enum bpf_prog_type untyped(struct bpf_object *object, const struct options *options)
+{
+	enum bpf_prog_type common = options->type;
+	struct bpf_program *program;
+
+	if (common != BPF_PROG_TYPE_UNSPEC)
+		return common;
+	bpf_object__for_each_program(program, object)
+	{
+		enum bpf_prog_type type = bpf_program__type(program);
+
+		if (type == BPF_PROG_TYPE_UNSPEC)
+			continue;
+		if (common != BPF_PROG_TYPE_UNSPEC && common != type)
+			return BPF_PROG_TYPE_SCHED_CLS;
+		common = type;
+	}
+	return common != BPF_PROG_TYPE_UNSPEC ? common : BPF_PROG_TYPE_SCHED_CLS;
+}
+
 static int compare_object(const char *path, const struct options *options)
 {
 	struct bpf_program *program;
@@ -171,7 +207,7 @@ static int compare_object(const char *path, const struct options *options)
 		if (options->only && strcmp(options->only, one.name) != 0)
 			continue;
 		if (one.type == BPF_PROG_TYPE_UNSPEC)
-			one.type = options->type;
+			one.type = untyped(sl_loader_object(loader), options);
 		if (!is_ours(one.type)) {
 			other_types++;
 			continue;
@@ -257,7 +293,8 @@ static int usage(void)
 {
 	fprintf(stderr,
 		"usage: corpus [--quiet] [--program NAME] [--type xdp|tc|action|socket] PATH...\n"
-		"  --type   of programs whose section name libbpf does not know\n"
+		"  --type   of programs whose section does not tell; without: that of the others\n"
+		"           of the object, or tc\n"
 		"  --quiet  print only what differs, and the totals\n");
 	return 2;
 }

@@ -25,6 +25,9 @@ grep -q '^1 programs: 1 equal, ' "$work/out" || fail "no totals"
 "$corpus" --quiet "$build_dir/programs" >"$work/out" || fail "$(cat "$work/out")"
 [ "$(wc -l <"$work/out")" = 2 ] || fail "--quiet printed equal programs"
 
+"$corpus" "$build_dir/tests/corpus/varies.bpf.o" >"$work/out" || fail "$(cat "$work/out")"
+grep -q '^varies ' "$work/out" || fail "what is in the maps is not compared: $(cat "$work/out")"
+
 mkdir "$work/empty"
 "$corpus" "$work/empty" >"$work/out" 2>"$work/err" && fail "an empty directory passed"
 grep -q 'no program' "$work/err" || fail "an empty directory is not said to be one"

@@ -179,10 +179,70 @@ static void add_rest(struct test_packet *packet)
 	memset(append(packet, 1472), 4, 1472);
 }
 
+/* Numbers that are the same on every machine. */
+static uint32_t next_random(void)
+{
+	static uint64_t state = 0x9e3779b97f4a7c15;
+
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (uint32_t)(state >> 16);
+}
+
+static void fill_random(uint8_t *bytes, uint32_t len)
+{
+	for (uint32_t i = 0; i < len; i++)
+		bytes[i] = (uint8_t)next_random();
+}
+
+/* Mostly in the headers, where programs look; every fourth is cut off as well. */
+static void add_changed(struct test_packet *packet)
+{
+	for (unsigned i = 0; i < PACKETS_CHANGED; i++, packet++) {
+		*packet = test_packets[i % PACKETS_KNOWN];
+		packet->name = "changed";
+		packet->mark = next_random();
+		for (unsigned n = next_random() % 4 + 1; n > 0; n--)
+			packet->data[ETH_HLEN + next_random() % 48] = (uint8_t)next_random();
+		if (i % 4 == 3)
+			packet->len = ETH_HLEN + next_random() % (packet->len - ETH_HLEN + 1);
+	}
+}
+
+static void add_noise(struct test_packet *packet)
+{
+	static const uint16_t protocols[] = { ETH_P_IP, ETH_P_IPV6, ETH_P_8021Q };
+
+	for (unsigned i = 0; i < PACKETS_NOISE; i++, packet++) {
+		begin(packet, "noise");
+		append_u16(packet, protocols[i % 3]);
+		packet->len += next_random() % 200;
+		fill_random(packet->data + ETH_HLEN, packet->len - ETH_HLEN);
+		packet->data[ETH_HLEN] = i % 3 ? 0x60 : 0x45;
+		packet->meta_len = i == 5 ? 8 : 0;
+	}
+}
+
+static void add_large(struct test_packet *packet)
+{
+	static const uint16_t payloads[PACKETS_LARGE] = { 3000, 4000, 5000, 9000 };
+
+	for (unsigned i = 0; i < PACKETS_LARGE; i++, packet++) {
+		begin(packet, "large");
+		append_ipv4(packet, IPPROTO_UDP, (uint16_t)(8 + payloads[i]), 0);
+		append_udp(packet, 9, payloads[i]);
+		fill_random(append(packet, payloads[i]), payloads[i]);
+	}
+}
+
 void test_packets_init(void)
 {
 	add_ipv4(&test_packets[0]);
 	add_ipv6(&test_packets[5]);
 	add_tunnels(&test_packets[8]);
 	add_rest(&test_packets[11]);
+	add_changed(&test_packets[PACKETS_KNOWN]);
+	add_noise(&test_packets[PACKETS_KNOWN + PACKETS_CHANGED]);
+	add_large(&test_packets[PACKETS - PACKETS_LARGE]);
 }

@@ -13,14 +13,25 @@
  * own: a crash or a hang is an outcome like any other.
  */
 
-enum { SIDE_PACKET_MAX = 2048, SIDE_NAME_MAX = 128 };
+enum { SIDE_PACKET_MAX = 2048, SIDE_NAME_MAX = 128, SIDE_MAPS_MAX = 64 };
 
 /* What a program made of one packet. */
 struct side_run {
 	int err; /* errno of BPF_PROG_TEST_RUN, 0 when it ran */
 	uint32_t result, len;
-	uint8_t data[SIDE_PACKET_MAX];
-	struct __sk_buff skb; /* programs on socket buffers */
+	uint64_t digest; /* of all bytes */
+	uint8_t data[SIDE_PACKET_MAX]; /* the first ones */
+	union {
+		struct __sk_buff skb; /* programs on socket buffers */
+		struct xdp_md xdp;
+	};
+};
+
+/* What a map holds after the last packet, in no particular order. */
+struct side_map {
+	char name[32];
+	uint32_t entries;
+	uint64_t digest;
 };
 
 enum side_end {
@@ -37,6 +48,8 @@ struct side_outcome {
 	double load_ms; /* the load of the object with its maps */
 	uint32_t verified_insns;
 	struct side_run runs[PACKETS];
+	unsigned map_count;
+	struct side_map maps[SIDE_MAPS_MAX];
 };
 
 struct side_program {
@@ -52,5 +65,8 @@ struct side_program {
 int side_try(enum sl_client_target target, const struct side_program *program, unsigned limit_s,
 	struct side_outcome *outcome);
 
-/* The first packet on which the two differ, or -1. Only of two that loaded. */
+/*
+ * The first packet on which the two differ, PACKETS + the first map if it is only in those, or -1.
+ * Only of two that loaded.
+ */
 int side_compare(const struct side_outcome *a, const struct side_outcome *b);

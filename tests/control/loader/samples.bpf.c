@@ -37,6 +37,16 @@ static struct bpf_map_def SEC("maps") turns = { .type = BPF_MAP_TYPE_ARRAY,
 	.value_size = sizeof(int),
 	.max_entries = 1 };
 
+#ifdef BOTH
+/* One of today beside them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u64);
+} total SEC(".maps");
+#endif
+
 SEC("xdp_alternate") int alternate(struct xdp_md *ctx)
 {
 	int key = 0, *turn = bpf_map_lookup_elem(&turns, &key);
@@ -45,6 +55,12 @@ SEC("xdp_alternate") int alternate(struct xdp_md *ctx)
 
 	if (!turn || inner)
 		return XDP_ABORTED;
+#ifdef BOTH
+	__u64 *packets = bpf_map_lookup_elem(&total, &key);
+
+	if (!packets || ++*packets != *turn + 1)
+		return XDP_ABORTED;
+#endif
 	pair = bpf_map_lookup_elem(&seen, &key);
 	if (pair)
 		pair->a++;
