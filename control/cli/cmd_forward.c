@@ -28,6 +28,7 @@ enum {
 	OPT_TUNNEL,
 	OPT_XDP,
 	OPT_TC,
+	OPT_TAP,
 	OPT_PASS,
 	OPT_SEND,
 	OPT_WORKERS,
@@ -40,6 +41,7 @@ static const struct option options[] = {
 	{ "tunnel", required_argument, NULL, OPT_TUNNEL },
 	{ "xdp", required_argument, NULL, OPT_XDP },
 	{ "tc", required_argument, NULL, OPT_TC },
+	{ "tap", required_argument, NULL, OPT_TAP },
 	{ "pass-to", required_argument, NULL, OPT_PASS },
 	{ "send", required_argument, NULL, OPT_SEND },
 	{ "workers", required_argument, NULL, OPT_WORKERS },
@@ -66,6 +68,9 @@ static const char help[] =
 	"                       add a filter; keys: da, prio=N, handle=N, classid=MAJOR:MINOR (hex),\n"
 	"                       protocol=ip|ipv6|arp|802.1Q|all, action=OBJ:PROG or\n"
 	"                       action=ok|pipe|shot|reclassify|stolen|trap (repeatable)\n"
+	"  --tap PORT=OBJ[:PROG][,in][,write=FILE]\n"
+	"                       show the port's packets to a socket filter, as a packet socket would;\n"
+	"                       in: only received ones; write: what it keeps, to a pcap file\n"
 	"  --pass-to PORT=PORT  what passes the first goes out of the second, not to the kernel\n"
 	"  --send PORT=COUNT    start with COUNT frames of 64 bytes sent out of PORT\n"
 	"  --workers N          one per CPU, unless EAL options choose lcores\n"
@@ -124,6 +129,8 @@ static int parse_option(struct forward *f, int option, char *value)
 		return sl_forward_add_xdp(&f->spec, value);
 	case OPT_TC:
 		return sl_forward_add_tc(&f->spec, value);
+	case OPT_TAP:
+		return sl_forward_add_tap(&f->spec, value);
 	case OPT_PASS:
 		return append((const char **)f->pass, &f->pass_count, value);
 	case OPT_SEND:
@@ -271,13 +278,19 @@ static int run(struct forward *f)
 	if (!status)
 		status = sl_forward_attach(&f->spec);
 	if (!status)
+		status = sl_forward_tap_start(&f->spec);
+	if (!status)
 		status = send_frames(f);
 	if (status || sluice_workers_start() != 0)
 		return status ? status : 1;
 	seconds = wait_for_end(f);
 	sluice_workers_stop();
+	status = sl_forward_tap_stop(&f->spec);
 	sl_forward_print(seconds);
-	return f->json ? sl_forward_write_json(f->json, seconds) : 0;
+	sl_forward_tap_print(&f->spec);
+	if (!status && f->json)
+		status = sl_forward_write_json(f->json, &f->spec, seconds);
+	return status;
 }
 
 int sl_cmd_forward(int argc, char **argv)
@@ -297,6 +310,7 @@ int sl_cmd_forward(int argc, char **argv)
 		status = 1;
 	if (!status)
 		status = run(&f);
+	sl_forward_tap_stop(&f.spec);
 	sluice_eal_stop();
 	sl_forward_unload(&f.spec);
 	return status;

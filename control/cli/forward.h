@@ -1,11 +1,14 @@
 #pragma once
 
+#include <pthread.h>
 #include <sluice/dataplane.h>
 #include <sluice/tunnel.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct bpf_program;
 struct sl_loader;
+struct sl_pcap_file;
 
 /*
  * What `sluice forward` attaches: read from its command line, loaded through libbpf once per object
@@ -41,6 +44,15 @@ struct sl_forward_tunnel {
 	struct sluice_tunnel_options options;
 };
 
+struct sl_forward_tap {
+	char *port;
+	struct sl_forward_prog prog;
+	char *file; /* NULL: packets are only counted */
+	bool ignore_outgoing;
+	uint32_t id;
+	struct sl_pcap_file *pcap;
+};
+
 struct sl_forward_spec {
 	struct sl_forward_xdp xdp[SL_FORWARD_MAX];
 	struct sl_forward_filter tc[SL_FORWARD_MAX];
@@ -49,12 +61,16 @@ struct sl_forward_spec {
 		struct sl_loader *loader;
 	} objects[SL_FORWARD_MAX];
 	struct sl_forward_tunnel tunnels[SL_FORWARD_TUNNELS];
-	unsigned xdp_count, tc_count, object_count, tunnel_count;
+	struct sl_forward_tap taps[SL_FORWARD_MAX];
+	unsigned xdp_count, tc_count, object_count, tunnel_count, tap_count;
+	pthread_t tap_thread;
+	bool tap_started, tap_stop; /* the latter atomic */
 };
 
 /* Take an option's value apart, in place. 0 or negative errno. */
 int sl_forward_add_xdp(struct sl_forward_spec *spec, char *value);
 int sl_forward_add_tc(struct sl_forward_spec *spec, char *value);
+int sl_forward_add_tap(struct sl_forward_spec *spec, char *value);
 
 /* The same for a tunnel, but with an exit status. */
 int sl_forward_add_tunnel(struct sl_forward_spec *spec, char *value);
@@ -69,9 +85,15 @@ void sl_forward_unload(struct sl_forward_spec *spec);
 /* Attaches everything. */
 int sl_forward_attach(struct sl_forward_spec *spec);
 
+/* Attaches the taps, and starts and ends the thread that writes what they keep. */
+int sl_forward_tap_start(struct sl_forward_spec *spec);
+int sl_forward_tap_stop(struct sl_forward_spec *spec);
+void sl_forward_tap_print(const struct sl_forward_spec *spec);
+void sl_forward_tap_write_json(FILE *f, const struct sl_forward_spec *spec);
+
 /* The ifindex of a port by name or number, 0 when there is none. */
 uint32_t sl_forward_port(const char *name);
 
 /* The counters since the start. */
 void sl_forward_print(double seconds);
-int sl_forward_write_json(const char *path, double seconds);
+int sl_forward_write_json(const char *path, const struct sl_forward_spec *spec, double seconds);

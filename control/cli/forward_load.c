@@ -97,6 +97,8 @@ int sl_forward_load(struct sl_forward_spec *spec)
 				status = open_prog(spec, &f->actions[a], BPF_PROG_TYPE_SCHED_ACT);
 		}
 	}
+	for (unsigned i = 0; !status && i < spec->tap_count; i++)
+		status = open_prog(spec, &spec->taps[i].prog, BPF_PROG_TYPE_SOCKET_FILTER);
 	for (unsigned i = 0; !status && i < spec->object_count; i++)
 		status = load_object(spec, i);
 	return status;

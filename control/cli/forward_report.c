@@ -99,7 +99,7 @@ static double cpu_seconds(void)
 	return sum;
 }
 
-int sl_forward_write_json(const char *path, double seconds)
+int sl_forward_write_json(const char *path, const struct sl_forward_spec *spec, double seconds)
 {
 	struct sluice_counters all = { 0 };
 	bool to_stdout = strcmp(path, "-") == 0;
@@ -120,7 +120,9 @@ int sl_forward_write_json(const char *path, double seconds)
 	write_counters(f, &all);
 	fputs(",\n  \"ports\": [", f);
 	write_ports(f);
-	fputs("\n  ]\n}\n", f);
+	fputs("\n  ]", f);
+	sl_forward_tap_write_json(f, spec);
+	fputs("\n}\n", f);
 	failed = ferror(f);
 	failed |= to_stdout ? fflush(f) : fclose(f);
 	return failed ? sl_cli_fail("forward: cannot write %s", path) : 0;

@@ -193,3 +193,28 @@ int sl_forward_add_tc(struct sl_forward_spec *spec, char *value)
 		err = set_key(f, text);
 	return err;
 }
+
+int sl_forward_add_tap(struct sl_forward_spec *spec, char *value)
+{
+	struct sl_forward_tap *tap;
+	char *text, *prog;
+	int err;
+
+	if (spec->tap_count == SL_FORWARD_MAX)
+		return -E2BIG;
+	tap = &spec->taps[spec->tap_count++];
+	tap->port = strsep(&value, "=");
+	prog = strsep(&value, ",");
+	if (!prog)
+		return -EINVAL;
+	err = split_prog(prog, &tap->prog);
+	while (!err && (text = strsep(&value, ","))) {
+		if (strcmp(text, "in") == 0)
+			tap->ignore_outgoing = true;
+		else if (strncmp(text, "write=", 6) == 0 && text[6])
+			tap->file = text + 6;
+		else
+			err = -EINVAL;
+	}
+	return err;
+}

@@ -12,6 +12,7 @@
 #include "redirect.h"
 #include "run_stats.h"
 #include "skb_room.h"
+#include "tap.h"
 #include "tc.h"
 #include "transmit.h"
 #include "tunnel_port.h"
@@ -217,10 +218,28 @@ static int run_hook(struct sl_worker *worker, struct sl_port *port, struct sl_ct
 	return verdict;
 }
 
+static void show_to_taps(
+	struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx, bool outgoing)
+{
+	const struct sl_tap_list *taps = sl_rcu_load(port->taps);
+
+	if (sl_likely(!taps))
+		return;
+	/* That of a tag which is in the data by now. */
+	if (outgoing && port->link_header)
+		ctx->protocol = protocol_of(ctx);
+	sl_tap_show(worker, taps, ctx, outgoing);
+}
+
 /* Sends a packet that TC has let out of a port. */
 static void leave(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
 {
-	if (tag(ctx) && sl_packet_end(ctx))
+	if (!tag(ctx)) {
+		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+		return;
+	}
+	show_to_taps(worker, port, ctx, true);
+	if (sl_packet_end(ctx))
 		sl_transmit_add(worker, port, ctx->mbuf);
 	else
 		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
@@ -254,8 +273,10 @@ static struct sl_port *leave_or_encapsulate(
 		leave(worker, port, ctx);
 		return NULL;
 	}
-	if (tag(ctx))
+	if (tag(ctx)) {
+		show_to_taps(worker, port, ctx, true);
 		return sl_tunnel_transmit(worker, port, ctx);
+	}
 	sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
 	return NULL;
 }
@@ -293,10 +314,12 @@ static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 	for (unsigned hop = 0; hop < HOPS_MAX; hop++) {
 		struct sl_port *next;
 
-		if (ingress)
+		if (ingress) {
 			enter_ingress(ctx, port);
-		else
+			show_to_taps(worker, port, ctx, false);
+		} else {
 			enter_egress(ctx, port);
+		}
 		switch (run_hook(
 			worker, port, ctx, ingress ? SLUICE_TC_INGRESS : SLUICE_TC_EGRESS)) {
 		case TC_ACT_SHOT:
@@ -379,13 +402,14 @@ void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	struct sl_port *to = sl_rcu_load(port->pass_to);
 
 	/* Without filters on the way no context is needed. */
-	if (!sl_rcu_load(port->tc[SLUICE_TC_INGRESS]) && !sl_rcu_load(port->tunnels)) {
+	if (!sl_rcu_load(port->tc[SLUICE_TC_INGRESS]) && !sl_rcu_load(port->tunnels) &&
+		!sl_rcu_load(port->taps)) {
 		if (!to) {
 			count(worker, port, SLUICE_KERNEL, n);
 			sl_transmit_free(pkts, n);
 			return;
 		}
-		if (!sl_rcu_load(to->tc[SLUICE_TC_EGRESS])) {
+		if (!sl_rcu_load(to->tc[SLUICE_TC_EGRESS]) && !sl_rcu_load(to->taps)) {
 			sl_transmit_burst(worker, to, pkts, n);
 			return;
 		}

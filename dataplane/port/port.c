@@ -17,6 +17,7 @@
 #include "list.h"
 #include "logging.h"
 #include "packet.h"
+#include "tap.h"
 #include "transmit.h"
 #include "tunnel_port.h"
 #include "worker.h"
@@ -267,6 +268,7 @@ static int bring_up(struct sl_port *port, const struct sluice_port_options *opti
 static void destroy(struct sl_port *port)
 {
 	sl_hook_clear(port);
+	sl_tap_forget_port(port);
 	if (port->handover) {
 		sl_transmit_drain(sl_worker_at(0), port);
 		for (uint16_t q = 0; q < port->tx_queues; q++)

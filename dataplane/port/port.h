@@ -10,6 +10,7 @@ struct rte_mempool;
 struct rte_ring;
 struct sl_link;
 struct sl_prog;
+struct sl_tap_list;
 struct sl_tc_list;
 struct sl_tunnel_list;
 struct sl_tunnel_port;
@@ -40,6 +41,7 @@ struct sl_port {
 	/* Written by control threads, read by workers through sl_rcu_load. */
 	struct sl_prog *xdp; /* reference */
 	struct sl_tc_list *tc[2]; /* by enum sluice_tc_hook */
+	struct sl_tap_list *taps; /* NULL without any */
 	struct sl_port *pass_to; /* NULL: the kernel */
 	struct sl_tunnel_list *tunnels; /* that take what arrives here for them; NULL without */
 

@@ -95,6 +95,32 @@ runs legacy --port "net_pcap0,rx_pcap=$work/in.pcap" --xdp "1=$legacy/samples-pl
 [ "$(counter xdp_pass)" = "$(counter xdp_tx)" ] || say "legacy: $(counter xdp_pass) of 2000 passed"
 [ "$(counter ingress_shot)" = 0 ] || say "legacy: the jump table is empty"
 
+# A tap writes what its filter keeps, and nothing else.
+filter=$build_dir/tests/control/filter.bpf.o
+runs tap --port "net_pcap0,rx_pcap=$work/in.pcap" --tap "1=$filter,write=$work/tap.pcap" \
+	--tap "1=$filter:keep_tcp,in"
+python3 - "$work/in.pcap" "$work/tap.pcap" "$work/json" <<-'END' || bad=1
+	import json, struct, sys
+	def packets(path):
+	    data = open(path, "rb").read()
+	    at = 24
+	    while at < len(data):
+	        n = struct.unpack_from("<I", data, at + 8)[0]
+	        yield data[at + 16:at + 16 + n]
+	        at += 16 + n
+	def is_tcp(p):
+	    if p[12:14] == b"\x81\0":
+	        p = p[:12] + p[16:]
+	    return p[12:14] == b"\x08\0" and p[23] == 6
+	want = [p for p in packets(sys.argv[1]) if is_tcp(p)]
+	got = list(packets(sys.argv[2]))
+	if not want or want != got:
+	    sys.exit("tap: %d packets instead of %d" % (len(got), len(want)))
+	for tap in json.load(open(sys.argv[3]))["taps"]:
+	    if tap["seen"] != 2000 or tap["accepted"] != len(want) or tap["lost"] != 0:
+	        sys.exit("tap: counters %s" % tap)
+END
+
 port="net_null0"
 : >"$work/empty.o"
 head -c 700 "$bpf/macswap.bpf.o" >"$work/short.o"
@@ -109,6 +135,10 @@ refuses "no such program" "no program" "${eal[@]}" -- --port $port --xdp "1=$bpf
 refuses "wrong type" "another type" "${eal[@]}" -- --port $port \
 	--tc "1,ingress,$bpf/macswap.bpf.o:xdp"
 refuses "no such port" "no port 7" "${eal[@]}" -- --port $port --xdp "7=$bpf/macswap.bpf.o"
+refuses "tap of no port" "no port 7" "${eal[@]}" -- --port $port --tap "7=$filter"
+refuses "tap's key" "bad value" "${eal[@]}" -- --port $port --tap "1=$filter,out"
+refuses "tap's type" "another type" "${eal[@]}" -- --port $port --tap "1=$bpf/macswap.bpf.o:macswap"
+refuses "tap's file" "No such file" "${eal[@]}" -- --port $port --tap "1=$filter,write=/nonexistent/x"
 refuses "bad hook" "bad value" "${eal[@]}" -- --port $port --tc "1,sideways,$bpf/police.bpf.o"
 refuses "bad key" "bad value" "${eal[@]}" -- --port $port --tc "1,ingress,$bpf/police.bpf.o,x=1"
 refuses "bad tunnel" "kind 'vlxan'" "${eal[@]}" -- --port $port --tunnel v0=vlxan

@@ -133,6 +133,45 @@ int sluice_tc_get(uint32_t ifindex, enum sluice_tc_hook hook, unsigned index,
 	struct sluice_tc_info *ret_info);
 
 /*
+ * Taps: socket filters (BPF_PROG_TYPE_SOCKET_FILTER) on a port, which are shown the packets that a
+ * packet socket of the kernel would be: received ones that XDP has passed, before the TC ingress
+ * filters see them, and sent ones after those of egress, with pkt_type PACKET_OUTGOING. The program
+ * returns how many bytes to keep, 0 for none. These are copied to a ring per worker; what finds it
+ * full is lost and counted, for no worker waits.
+ */
+#define SLUICE_TAPS 64
+
+struct sluice_tap_options {
+	uint32_t
+		ring_bytes; /* per worker, rounded up to a power of two; 0: packets are only counted */
+	bool ignore_outgoing;
+};
+
+/* The tap holds a reference to the program. -EINVAL when it is of another type. */
+int sluice_tap_add(
+	uint32_t ifindex, int prog_fd, const struct sluice_tap_options *options, uint32_t *ret_tap);
+/* -EBUSY while another thread reads. A tap outlives its port. */
+int sluice_tap_del(uint32_t tap);
+
+struct sluice_tap_counters {
+	uint64_t seen; /* shown to the program */
+	uint64_t accepted, bytes; /* to be kept, and how much of them */
+	uint64_t lost; /* of these, for want of room in the ring */
+};
+int sluice_tap_counters(uint32_t tap, struct sluice_tap_counters *ret_counters);
+
+struct sluice_tap_packet {
+	uint64_t time_ns; /* since 1970 */
+	const uint8_t *data; /* as on the wire, VLAN tag and all; valid during the call */
+	uint32_t captured, len; /* what is here, and what the packet had */
+	uint32_t mark;
+	bool outgoing;
+};
+typedef void (*sluice_tap_fn)(const struct sluice_tap_packet *packet, void *arg);
+/* Hands up to `max` packets to fn, oldest first; returns how many. One reader at a time: -EBUSY. */
+int sluice_tap_read(uint32_t tap, unsigned max, sluice_tap_fn fn, void *arg);
+
+/*
  * Counters. IN counts packets that came to be, OUT where a packet ended, STEP what happened on its
  * way. Over all ports the INs equal the OUTs once the workers have stopped; while they run, the
  * difference is what they hold.
