@@ -5,6 +5,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+void (*oracle_asked)(int cmd, const union bpf_attr *attr, long ret);
+
 static long raw_syscall3(long nr, long a, long b, long c)
 {
 #if defined(__x86_64__)
@@ -32,6 +34,8 @@ long oracle_bpf(int cmd, union bpf_attr *attr, unsigned int size)
 {
 	long ret = raw_syscall3(__NR_bpf, cmd, (long)attr, size);
 
+	if (oracle_asked)
+		oracle_asked(cmd, attr, ret);
 	if (ret >= 0)
 		return ret;
 	errno = -ret;

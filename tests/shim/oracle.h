@@ -9,6 +9,9 @@
  */
 long oracle_bpf(int cmd, union bpf_attr *attr, unsigned int size);
 
+/* Is told of each call and its result, negative errno; asked.c counts them. */
+extern void (*oracle_asked)(int cmd, const union bpf_attr *attr, long ret);
+
 /* Whether this process may create maps and load network programs in the kernel. */
 bool oracle_permitted(void);
 
