@@ -37,7 +37,7 @@ struct outer {
 	uint32_t label;
 	uint16_t udp_port; /* destination; 0: not UDP */
 	uint8_t proto, tos, ttl, address_len;
-	bool ipv6, fragment, udp_csum;
+	bool ipv6, fragment, udp_csum, df;
 };
 
 /* What stands between outer and inner packet. */
@@ -67,6 +67,7 @@ static bool look_ipv4(const struct sl_ctx *ctx, struct outer *o)
 	o->end = SL_ETH_HEADER + sl_tunnel_read16(ip + 2);
 	fragment = sl_tunnel_read16(ip + 6);
 	o->fragment = fragment & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK);
+	o->df = fragment & RTE_IPV4_HDR_DF_FLAG;
 	o->tos = ip[1];
 	o->ttl = ip[8];
 	o->proto = ip[9];
@@ -241,6 +242,9 @@ static unsigned check_udp(struct sl_ctx *ctx, const struct sl_tunnel_port *t, st
 	if (o->at + UDP_HEADER > o->end)
 		return SLUICE_TUNNEL_TRUNCATED;
 	len = sl_tunnel_read16(udp + 4);
+	/* RFC 2675: all that there is. */
+	if (len == 0 && o->ipv6)
+		len = o->end - o->at;
 	if (len < UDP_HEADER || o->at + len > o->end)
 		return SLUICE_TUNNEL_TRUNCATED;
 	o->end = o->at + len;
@@ -449,7 +453,8 @@ static void give_key(struct sl_ctx *ctx, const struct outer *o, const struct hea
 	key->id = h->id;
 	key->label = o->label;
 	/* Of GRE the sequence number is nobody's business. */
-	key->flags = (h->flags & ~SL_TUNNEL_SEQ) | (o->udp_csum ? SL_TUNNEL_CSUM : 0);
+	key->flags = (h->flags & ~SL_TUNNEL_SEQ) | (o->udp_csum ? SL_TUNNEL_CSUM : 0) |
+		     (o->df ? SL_TUNNEL_DONT_FRAGMENT : 0);
 	key->tos = o->tos;
 	key->ttl = o->ttl;
 	key->ipv6 = o->ipv6;

@@ -321,7 +321,11 @@ static void turn_round(const struct tunnel_bed *t, const struct row *row, uint8_
 static void check_key(const struct row *row)
 {
 	uint16_t flags = row->key.flags & (SL_TUNNEL_KEY | SL_TUNNEL_CSUM);
+	uint8_t outer[OUTER_MAX];
 
+	unhex(row->outer, outer);
+	if (!row->ipv6 && (outer[6] & 0x40))
+		flags |= SL_TUNNEL_DONT_FRAGMENT;
 	EXPECT_EQ(seen.has_key, !!(row->flags & EXTERNAL));
 	if (!seen.has_key)
 		return;
