@@ -136,7 +136,8 @@ static bool tag(struct sl_ctx *ctx)
 	memcpy(ctx->data + 2 * ETH_ALEN, &proto, sizeof(proto));
 	memcpy(ctx->data + 2 * ETH_ALEN + 2, &tci, sizeof(tci));
 	ctx->len += VLAN_LEN;
-	ctx->vlan_present = 0;
+	ctx->protocol = proto;
+	ctx->vlan_present = ctx->vlan_tci = ctx->vlan_proto = 0;
 	return true;
 }
 
@@ -219,16 +220,12 @@ static int run_hook(struct sl_worker *worker, struct sl_port *port, struct sl_ct
 }
 
 static void show_to_taps(
-	struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx, bool outgoing)
+	struct sl_worker *worker, struct sl_port *port, const struct sl_ctx *ctx, bool outgoing)
 {
 	const struct sl_tap_list *taps = sl_rcu_load(port->taps);
 
-	if (sl_likely(!taps))
-		return;
-	/* That of a tag which is in the data by now. */
-	if (outgoing && port->link_header)
-		ctx->protocol = protocol_of(ctx);
-	sl_tap_show(worker, taps, ctx, outgoing);
+	if (sl_unlikely(taps))
+		sl_tap_show(worker, taps, ctx, outgoing);
 }
 
 /* Sends a packet that TC has let out of a port. */
