@@ -1,10 +1,12 @@
 #include "tunnel_port.h"
 
 #include <netinet/in.h>
+#include <linux/rtnetlink.h>
 
 #include <rte_mbuf.h>
 
 #include "ctx_symbols.h"
+#include "fib.h"
 #include "transmit.h"
 #include "tunnel_inner.h"
 #include "worker.h"
@@ -29,6 +31,8 @@ struct outer {
 	uint8_t ip_len, proto, tos, ttl;
 	bool df;
 	const uint8_t *src, *dst; /* network byte order */
+	uint8_t chosen_src[16]; /* what src points to where the route says it */
+	const uint8_t *nexthop; /* link-layer address */
 };
 
 static bool is_zero(const uint8_t *address, unsigned len)
@@ -40,19 +44,75 @@ static bool is_zero(const uint8_t *address, unsigned len)
 	return !any;
 }
 
-static bool address(const struct sl_tunnel_port *t, struct outer *o)
+/* The source address that a route says, or that is chosen for it. */
+static bool choose_source(const struct sl_fib_result *to, const uint8_t *via, struct outer *o)
+{
+	uint32_t source;
+
+	o->src = o->chosen_src;
+	if (to->route->source_family) {
+		memcpy(o->chosen_src, to->route->source, sizeof(o->chosen_src));
+		return true;
+	}
+	if (o->key->ipv6)
+		return sl_source_ipv6(to->interface, o->dst, o->chosen_src);
+	memcpy(&source, via, sizeof(source));
+	source = sl_source_ipv4(to->interface, source, to->route->scope);
+	memcpy(o->chosen_src, &source, sizeof(source));
+	return source != 0;
+}
+
+/* Out of the underlay, as for a packet of this host. */
+static bool find_route(const struct sl_tunnel_port *t, const struct sl_ctx *ctx, struct outer *o)
+{
+	bool ipv6 = o->key->ipv6;
+	struct sl_fib_flow flow = {
+		.family = ipv6 ? AF_INET6 : AF_INET,
+		.tos = o->key->tos & 0xfc,
+		.protocol = o->proto,
+		.flow_label = rte_cpu_to_be_32(o->key->label),
+		.dport = t->udp_port,
+		.mark = ctx->mark,
+		.iif = 1, /* the loopback interface */
+		.oif = t->underlay->ifindex,
+	};
+	const struct sl_neighbour *neighbour;
+	struct sl_fib_result to;
+	const uint8_t *via = o->dst;
+
+	memcpy(flow.dst, o->dst, ipv6 ? 16 : 4);
+	if (o->src)
+		memcpy(flow.src, o->src, ipv6 ? 16 : 4);
+	if (sl_fib_lookup(&flow, &to) != 0 || !to.path || to.route->type != RTN_UNICAST)
+		return false;
+	if (to.path->gateway_family) {
+		flow.family = to.path->gateway_family;
+		via = to.path->gateway;
+	}
+	neighbour = sl_neighbour_resolve(to.interface, flow.family, via);
+	if (!neighbour)
+		return false;
+	o->nexthop = neighbour->info.lladdr;
+	return o->src || choose_source(&to, to.path->gateway_family == AF_INET ? via : o->dst, o);
+}
+
+/* Addresses of network and link layer. */
+static bool address(const struct sl_tunnel_port *t, const struct sl_ctx *ctx, struct outer *o)
 {
 	bool ipv6 = o->key->ipv6;
 	unsigned len = ipv6 ? 16 : 4;
 
 	o->dst = o->key->dst;
-	o->src = o->key->src;
-	if (is_zero(o->src, len)) {
-		if (!t->source[ipv6])
-			return false;
+	if (!is_zero(o->key->src, len))
+		o->src = o->key->src;
+	else if (t->source[ipv6])
 		o->src = t->source[ipv6]->bytes;
-	}
-	return (t->flags & SLUICE_TUNNEL_NEXTHOP) && !is_zero(o->dst, len);
+	if (is_zero(o->dst, len))
+		return false;
+	if (!(t->flags & SLUICE_TUNNEL_NEXTHOP))
+		return find_route(t, ctx, o);
+	o->nexthop = t->link[ipv6];
+	return o->src;
 }
 
 static uint32_t gre_len(const struct sl_tunnel *key)
@@ -155,9 +215,9 @@ static unsigned plan(const struct sl_tunnel_port *t, struct sl_ctx *ctx,
 	if (t->kind->header == SL_TUNNEL_IN_VXLAN && (key->flags & SL_TUNNEL_VXLAN_OPT) &&
 		key->options_len < sizeof(uint32_t))
 		return SLUICE_TUNNEL_BAD_OPTIONS;
-	if (!address(t, o))
-		return SLUICE_TUNNEL_NO_ROUTE;
 	shape(t, inner, o);
+	if (!address(t, ctx, o))
+		return SLUICE_TUNNEL_NO_ROUTE;
 	if (ctx->len + o->len > t->underlay->mtu)
 		return SLUICE_TUNNEL_TOO_BIG;
 	o->tos = choose_tos(t, inner, key);
@@ -314,6 +374,7 @@ static void write_headers(struct sl_worker *worker, struct sl_tunnel_port *t, st
 	uint16_t payload = (uint16_t)(ctx->len - SL_ETH_HEADER - o->ip_len);
 
 	memcpy(ctx->data, t->link[o->key->ipv6], SL_ETH_HEADER);
+	memcpy(ctx->data, o->nexthop, ETH_ALEN);
 	if (o->key->ipv6)
 		write_ipv6(ip, payload, o);
 	else

@@ -65,7 +65,7 @@ struct sluice_tunnel_options {
 	 */
 	struct sluice_tunnel_address local[SLUICE_TUNNEL_LOCALS];
 	struct sluice_tunnel_address remote; /* needed unless external */
-	uint8_t nexthop[6]; /* link-layer address that outer packets go to */
+	uint8_t nexthop[6]; /* of outer packets; not given: as route.h says */
 	uint8_t mac[6]; /* of a tunnel for frames */
 	uint32_t id; /* VNI, or key of GRE */
 	uint16_t dst_port; /* UDP; 4789 or 6081 */

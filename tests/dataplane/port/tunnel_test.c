@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sluice/route.h>
 #include <sluice/tunnel.h>
 
 #include "bed.h"
@@ -644,4 +645,64 @@ TEST(tunnel, goes_with_its_underlay)
 	EXPECT_STREQ(info.name, "tunnel");
 	bed_close(&t.bed);
 	EXPECT_EQ(sluice_port_next(t.bed.b.ifindex - 1, &info), -ENOENT);
+}
+
+static struct sluice_ip ip_of(bool ipv6, uint8_t third, uint8_t last)
+{
+	struct sluice_ip ip = { .family = AF_INET, .bytes = { 10, 9, third, last } };
+
+	if (ipv6)
+		ip = (struct sluice_ip){ .family = AF_INET6,
+			.bytes = { 0xfd, 9, third, [15] = last } };
+	return ip;
+}
+
+/* Without a next hop of its own: by routes, neighbours, and the addresses of the underlay. */
+static void follow_routes(bool ipv6)
+{
+	struct sluice_tunnel_options o = {
+		.name = "tunnel", .kind = SLUICE_TUNNEL_VXLAN, .flags = EXTERNAL
+	};
+	struct sluice_ip own = ip_of(ipv6, 0, 2), gateway = ip_of(ipv6, 0, 7);
+	struct sluice_nexthop via = { .gateway = gateway };
+	struct sluice_route route = {
+		.prefix = ip_of(ipv6, 5, 0), .prefix_len = 24, .nexthop_count = 1, .nexthops = &via
+	};
+	struct sluice_interface interface = { .mtu = 1500, .header_bytes = ETH_HLEN };
+	struct sluice_neighbour neighbour = { .address = gateway,
+		.lladdr = { 2, 0x77, 0, 0, 0, 7 } };
+	struct row row = rows[ipv6];
+	struct tunnel_bed t;
+	uint8_t frame[OUTER_MAX];
+	unsigned len = ipv6 ? 16 : 4;
+
+	open_bed(&t, &row);
+	EXPECT_EQ(sluice_port_remove(t.tunnel.ifindex), 0);
+	o.underlay = interface.ifindex = neighbour.ifindex = via.ifindex = t.bed.b.ifindex;
+	EXPECT_EQ(sluice_tunnel_add(&o, &redirect_to), 0);
+	EXPECT_EQ(redirect_to, t.tunnel.ifindex);
+	memcpy(interface.mac, t.mac_b, sizeof(t.mac_b));
+	EXPECT_EQ(sluice_interface_set(&interface), 0);
+	EXPECT_EQ(sluice_address_add(interface.ifindex, &own, 24), 0);
+	memcpy(key_to_set.dst, ip_of(ipv6, 5, 1).bytes, len);
+	send_to(&t.bed.a, inner4, INNER4);
+	EXPECT_EQ(counter_of(&t.tunnel, SLUICE_TUNNEL_NO_ROUTE), 1u);
+	EXPECT_EQ(sluice_route_add(&route, 0), 0);
+	send_to(&t.bed.a, inner4, INNER4); /* nobody knows the gateway's address */
+	EXPECT_EQ(counter_of(&t.tunnel, SLUICE_TUNNEL_NO_ROUTE), 2u);
+	EXPECT_EQ(sluice_neighbour_set(&neighbour), 0);
+	send_to(&t.bed.a, inner4, INNER4);
+	EXPECT_GT(ring_receive(&t.bed.b, frame), 0u);
+	EXPECT_MEMEQ(frame, neighbour.lladdr, 6);
+	EXPECT_MEMEQ(frame + ETH_HLEN + (ipv6 ? 8 : 12), own.bytes, len);
+	EXPECT_MEMEQ(frame + ETH_HLEN + (ipv6 ? 24 : 16), key_to_set.dst, len);
+	EXPECT_EQ(counter_of(&t.tunnel, SLUICE_TUNNEL_ENCAP), 1u);
+	EXPECT_EQ(sluice_interface_del(interface.ifindex), 0);
+	close_bed(&t);
+}
+
+TEST(tunnel, follows_routes)
+{
+	follow_routes(false);
+	follow_routes(true);
 }
