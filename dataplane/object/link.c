@@ -21,7 +21,7 @@ void sl_link_set_target(enum bpf_attach_type type, const struct sl_link_target *
 }
 
 /* With the lock held. */
-static int swap(const struct sl_link *link, struct sl_prog *prog)
+static int swap(struct sl_link *link, struct sl_prog *prog)
 {
 	const struct sl_link_target *target = targets[link->attach_type];
 
@@ -70,7 +70,7 @@ static void free_link(struct sl_link *link)
 static int check_update(
 	const struct sl_link *link, const struct sl_prog *prog, const struct sl_prog *expected)
 {
-	if (!link->prog)
+	if (!sl_link_ifindex(link))
 		return -ENOLINK;
 	if (expected && link->prog != expected)
 		return -EPERM;
@@ -92,7 +92,7 @@ static int update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *ex
 		if (!err) {
 			sl_object_ref(&prog->obj);
 			old = link->prog;
-			link->prog = prog;
+			sl_rcu_store(link->prog, prog);
 		}
 	}
 	pthread_mutex_unlock(&lock);
@@ -101,18 +101,14 @@ static int update(struct sl_link *link, struct sl_prog *prog, struct sl_prog *ex
 	return err;
 }
 
+/* The program stays the link's: info goes on naming it. */
 static int detach(struct sl_link *link)
 {
-	struct sl_prog *old;
-
 	pthread_mutex_lock(&lock);
-	old = link->prog;
-	if (old)
+	if (sl_link_ifindex(link))
 		swap(link, NULL);
-	link->prog = NULL;
+	sl_link_forget_hook(link);
 	pthread_mutex_unlock(&lock);
-	if (old)
-		sl_object_unref(&old->obj);
 	return 0;
 }
 
@@ -123,9 +119,7 @@ static void leave(struct sl_link *link)
 
 static void info(struct sl_link *link, struct bpf_link_info *ret_info)
 {
-	pthread_mutex_lock(&lock);
-	ret_info->xdp.ifindex = link->prog ? link->ifindex : 0;
-	pthread_mutex_unlock(&lock);
+	ret_info->xdp.ifindex = sl_link_ifindex(link);
 }
 
 static const struct sl_link_ops hook_ops = {
@@ -181,10 +175,11 @@ struct sl_prog *sl_link_get_prog(struct sl_link *link)
 {
 	struct sl_prog *prog;
 
-	pthread_mutex_lock(&lock);
-	prog = link->prog;
-	if (prog)
-		sl_object_ref(&prog->obj);
-	pthread_mutex_unlock(&lock);
+	/* One that is replaced and gone meanwhile is looked up again. */
+	sl_rcu_read_begin();
+	do
+		prog = sl_rcu_load(link->prog);
+	while (prog && !sl_object_try_ref(&prog->obj));
+	sl_rcu_read_end();
 	return prog;
 }

@@ -8,7 +8,7 @@ struct sl_link;
 struct sl_prog;
 
 /*
- * What a link attaches to. The port layer provides the one for XDP (and later TCX) by
+ * What a link attaches to. The port layer provides the one for XDP by
  * sl_link_set_target; without one LINK_CREATE answers -ENODEV, as for an unknown ifindex.
  */
 struct sl_link_target {
@@ -19,13 +19,13 @@ struct sl_link_target {
 	 * its own, and compares the link without using it. Called with the link lock held: must not
 	 * call sl_link_*.
 	 */
-	int (*swap)(const struct sl_link *link, struct sl_prog *new_prog);
+	int (*swap)(struct sl_link *link, struct sl_prog *new_prog);
 };
 
 /* What links of one kind do. Called by control threads. */
 struct sl_link_ops {
 	uint32_t type; /* BPF_LINK_TYPE_* */
-	/* The last reference has gone: leaves the hook. Not after a detach. */
+	/* The last reference has gone: leaves the hook, if that is there. */
 	void (*leave)(struct sl_link *link);
 	int (*update)(struct sl_link *link, struct sl_prog *prog, struct sl_prog *expected);
 	int (*detach)(struct sl_link *link); /* NULL as the one above: not for this kind */
@@ -38,8 +38,8 @@ struct sl_link_ops {
 struct sl_link {
 	struct sl_object obj;
 	const struct sl_link_ops *ops;
-	struct sl_prog *prog; /* reference; NULL after detach; under the link lock */
-	uint32_t ifindex;
+	struct sl_prog *prog; /* reference; read through sl_rcu_load */
+	uint32_t ifindex; /* 0 once the hook has been left or is gone; atomically */
 	uint32_t flags;
 	enum bpf_attach_type attach_type;
 };
@@ -64,7 +64,18 @@ SL_CONTROL int sl_link_update(struct sl_link *link, struct sl_prog *prog, struct
 /* Nothing happens when the hook has gone. -EOPNOTSUPP for a kind that lets go only with its end. */
 SL_CONTROL int sl_link_detach(struct sl_link *link);
 
-/* The attached program with a reference, NULL after detach. */
+static inline uint32_t sl_link_ifindex(const struct sl_link *link)
+{
+	return __atomic_load_n(&link->ifindex, __ATOMIC_RELAXED);
+}
+
+/* Whoever owns the hook says so, when it goes, and the link, when it leaves. */
+static inline void sl_link_forget_hook(struct sl_link *link)
+{
+	__atomic_store_n(&link->ifindex, 0, __ATOMIC_RELAXED);
+}
+
+/* The link's program with a reference. */
 SL_CONTROL struct sl_prog *sl_link_get_prog(struct sl_link *link);
 
 static inline struct sl_link *sl_link_of(struct sl_object *obj)

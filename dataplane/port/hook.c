@@ -7,6 +7,7 @@
 #include "fd.h"
 #include "link.h"
 #include "logging.h"
+#include "mprog.h"
 #include "mtu.h"
 #include "port.h"
 #include "prog.h"
@@ -18,7 +19,7 @@
 /* Attaching programs. A worker reads a hook once per burst (XDP) or packet (TC). */
 
 /* With the lock held; takes over the caller's reference. */
-static void set_xdp(struct sl_port *port, struct sl_prog *prog, const struct sl_link *link)
+static void set_xdp(struct sl_port *port, struct sl_prog *prog, struct sl_link *link)
 {
 	struct sl_prog *old = port->xdp;
 
@@ -52,7 +53,7 @@ static int check_swap(
 	return new_prog ? check_xdp(new_prog) : 0;
 }
 
-static int swap_xdp(const struct sl_link *link, struct sl_prog *new_prog)
+static int swap_xdp(struct sl_link *link, struct sl_prog *new_prog)
 {
 	struct sl_port *port;
 	int err;
@@ -60,7 +61,7 @@ static int swap_xdp(const struct sl_link *link, struct sl_prog *new_prog)
 	if (link->flags & ~(XDP_FLAGS_SKB_MODE | XDP_FLAGS_DRV_MODE))
 		return -EINVAL;
 	sl_port_lock();
-	port = sl_port_peek(link->ifindex);
+	port = sl_port_peek(sl_link_ifindex(link));
 	err = check_swap(port, link, new_prog);
 	if (!err) {
 		if (new_prog)
@@ -72,6 +73,24 @@ static int swap_xdp(const struct sl_link *link, struct sl_prog *new_prog)
 }
 
 static const struct sl_link_target xdp_target = { .swap = swap_xdp };
+
+/* With the lock held when it succeeds. */
+static int lock_tcx(uint32_t ifindex, uint32_t attach_type, struct sl_mprog ***ret_slot)
+{
+	struct sl_port *port;
+
+	sl_port_lock();
+	port = sl_port_peek(ifindex);
+	if (!port) {
+		sl_port_unlock();
+		return -ENODEV;
+	}
+	*ret_slot =
+		&port->tcx[attach_type == SL_TCX_INGRESS ? SLUICE_TC_INGRESS : SLUICE_TC_EGRESS];
+	return 0;
+}
+
+static const struct sl_mprog_hooks tcx_hooks = { .lock = lock_tcx, .unlock = sl_port_unlock };
 
 static bool link_size(uint32_t ifindex, struct sl_link_size *ret_size)
 {
@@ -91,6 +110,7 @@ static bool port_exists(uint32_t ifindex)
 void sl_hook_start(void)
 {
 	sl_link_set_target(BPF_XDP, &xdp_target);
+	sl_mprog_set_hooks(&tcx_hooks);
 	sl_clone_redirect = sl_loop_clone;
 	sl_port_link_size = link_size;
 	sl_redirect_port_exists = port_exists;
@@ -98,7 +118,12 @@ void sl_hook_start(void)
 
 void sl_hook_clear(struct sl_port *port)
 {
+	/* The link lives: it leaves the hook under the same lock before it goes. */
+	if (port->xdp_link)
+		sl_link_forget_hook(port->xdp_link);
 	set_xdp(port, NULL, NULL);
+	sl_mprog_clear(&port->tcx[SLUICE_TC_INGRESS]);
+	sl_mprog_clear(&port->tcx[SLUICE_TC_EGRESS]);
 	sl_tc_list_clear(&port->tc[SLUICE_TC_INGRESS]);
 	sl_tc_list_clear(&port->tc[SLUICE_TC_EGRESS]);
 }

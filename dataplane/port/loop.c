@@ -192,20 +192,31 @@ static void walk_clones(struct sl_worker *worker)
 	worker->in_clones = false;
 }
 
-/* Runs a hook's filters; TC_ACT_UNSPEC without any. */
+static int run_filters(const struct sl_tc_list *list, struct sl_ctx *ctx)
+{
+	uint32_t classid = 0;
+	int verdict = sl_tc_classify(list, ctx, &classid);
+
+	if (verdict == TC_ACT_OK || verdict == TC_ACT_RECLASSIFY)
+		ctx->tc_index = classid & 0xffff;
+	return verdict;
+}
+
+/* Runs a hook's tcx programs and filters; TC_ACT_UNSPEC without any. */
 static int run_hook(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx,
 	enum sluice_tc_hook hook)
 {
+	const struct sl_mprog *progs = sl_rcu_load(port->tcx[hook]);
 	const struct sl_tc_list *list = sl_rcu_load(port->tc[hook]);
-	uint32_t classid = 0;
-	int verdict;
+	int verdict = TC_ACT_UNSPEC;
 
-	if (!list)
+	if (!list && !progs)
 		return TC_ACT_UNSPEC;
 	sl_run_reset(&worker->run);
-	verdict = sl_tc_classify(list, ctx, &classid);
-	if (verdict == TC_ACT_OK || verdict == TC_ACT_RECLASSIFY)
-		ctx->tc_index = classid & 0xffff;
+	if (progs)
+		verdict = sl_tcx_run(progs, ctx);
+	if (list && verdict == TC_ACT_UNSPEC)
+		verdict = run_filters(list, ctx);
 	count(worker, port, tc_counters[hook][verdict + 1], 1);
 	if (sl_unlikely(worker->clone_count) && !worker->in_clones) {
 		struct sl_run asked = worker->run;
@@ -399,14 +410,14 @@ void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	struct sl_port *to = sl_rcu_load(port->pass_to);
 
 	/* Without filters on the way no context is needed. */
-	if (!sl_rcu_load(port->tc[SLUICE_TC_INGRESS]) && !sl_rcu_load(port->tunnels) &&
+	if (!sl_port_has_tc(port, SLUICE_TC_INGRESS) && !sl_rcu_load(port->tunnels) &&
 		!sl_rcu_load(port->taps)) {
 		if (!to) {
 			count(worker, port, SLUICE_KERNEL, n);
 			sl_transmit_free(pkts, n);
 			return;
 		}
-		if (!sl_rcu_load(to->tc[SLUICE_TC_EGRESS]) && !sl_rcu_load(to->taps)) {
+		if (!sl_port_has_tc(to, SLUICE_TC_EGRESS) && !sl_rcu_load(to->taps)) {
 			sl_transmit_burst(worker, to, pkts, n);
 			return;
 		}

@@ -9,6 +9,7 @@
 struct rte_mempool;
 struct rte_ring;
 struct sl_link;
+struct sl_mprog;
 struct sl_prog;
 struct sl_tap_list;
 struct sl_tc_list;
@@ -40,13 +41,14 @@ struct sl_port {
 
 	/* Written by control threads, read by workers through sl_rcu_load. */
 	struct sl_prog *xdp; /* reference */
+	struct sl_mprog *tcx[2]; /* by enum sluice_tc_hook: what comes before the filters */
 	struct sl_tc_list *tc[2]; /* by enum sluice_tc_hook */
 	struct sl_tap_list *taps; /* NULL without any */
 	struct sl_port *pass_to; /* NULL: the kernel */
 	struct sl_tunnel_list *tunnels; /* that take what arrives here for them; NULL without */
 
 	/* Control threads only. */
-	const struct sl_link *xdp_link; /* that holds the XDP hook; not dereferenced */
+	struct sl_link *xdp_link; /* that holds the XDP hook */
 	bool probed; /* by us: removed with the port */
 	struct rte_mempool *pool;
 	struct rte_device *device;
@@ -71,6 +73,12 @@ SL_CONTROL struct sl_port *sl_port_of(uint32_t ifindex);
 /* With the lock held: unlink, grace period, destroy. */
 SL_CONTROL int sl_port_remove(struct sl_port *port);
 SL_CONTROL void sl_port_remove_all(void);
+
+/* Whether packets meet programs or filters of TC there. */
+static inline bool sl_port_has_tc(const struct sl_port *port, enum sluice_tc_hook hook)
+{
+	return sl_rcu_load(port->tcx[hook]) || sl_rcu_load(port->tc[hook]);
+}
 
 /* Drops what is at the hooks. With the lock held. */
 SL_CONTROL void sl_hook_clear(struct sl_port *port);

@@ -9,6 +9,7 @@
 #include <linux/pkt_sched.h>
 
 #include "fd.h"
+#include "mprog.h"
 #include "run_stats.h"
 
 /*
@@ -27,6 +28,26 @@ static int run(const struct sl_prog *prog, struct sl_ctx *ctx)
 
 	sl_run_stats_end(prog, ctx->cpu, begin_ns, 1);
 	return result;
+}
+
+int sl_tcx_run(const struct sl_mprog *list, struct sl_ctx *ctx)
+{
+	int result = TC_ACT_UNSPEC;
+
+	ctx->tc_classid = 0;
+	for (uint32_t i = 0; i < list->count && result == TC_ACT_UNSPEC; i++)
+		result = run(list->entries[i].prog, ctx);
+	switch (result) {
+	case TC_ACT_OK:
+		ctx->tc_index = ctx->tc_classid & 0xffff;
+		return result;
+	case TC_ACT_SHOT:
+	case TC_ACT_REDIRECT:
+		return result;
+	default:
+		/* Ends the list as well, and decides nothing. */
+		return TC_ACT_UNSPEC;
+	}
 }
 
 /* What a direct-action program may decide; the rest means "go on". */

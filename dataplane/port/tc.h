@@ -38,6 +38,14 @@ struct sl_tc_list {
 	struct sl_tc_filter *filters[]; /* in the order in which packets meet them */
 };
 
+struct sl_mprog;
+
+/*
+ * The tcx programs of a hook, which come before its filters: TC_ACT_OK, TC_ACT_SHOT or
+ * TC_ACT_REDIRECT, or TC_ACT_UNSPEC to go on with the filters.
+ */
+SL_WORKER int sl_tcx_run(const struct sl_mprog *list, struct sl_ctx *ctx);
+
 /*
  * What the kernel's tcf_classify returns: a TC_ACT_*, TC_ACT_UNSPEC when no filter decided.
  * *ret_classid is the class of the filter that did, untouched without one.

@@ -8,6 +8,7 @@
 #include "extension_link.h"
 #include "fd.h"
 #include "prog.h"
+#include "tcx.h"
 
 static int get_link(int fd, struct sl_link **ret_link)
 {
@@ -58,6 +59,7 @@ static const struct {
 } kinds[] = {
 	{ BPF_PROG_TYPE_XDP, create_xdp },
 	{ BPF_PROG_TYPE_EXT, create_extension },
+	{ BPF_PROG_TYPE_SCHED_CLS, sl_tcx_link_new },
 };
 
 static int create(const union bpf_attr *attr, struct sl_prog *prog, struct sl_link **ret_link)

@@ -4,6 +4,7 @@
 #include "command.h"
 #include "map.h"
 #include "prog.h"
+#include "tcx.h"
 
 /* With the maps' lock held. */
 static int add_map(struct sl_prog *prog, struct sl_map *map)
@@ -68,8 +69,8 @@ int sl_cmd_prog_bind_map(const struct sl_call *call)
 }
 
 /*
- * PROG_ATTACH, _DETACH and _QUERY serve hooks that are not there (cgroups, sockets); packet hooks
- * are attached to by links and by netlink. What remains is how the kernel refuses: attach types of
+ * PROG_ATTACH, _DETACH and _QUERY serve tcx, and hooks that are not there (cgroups, sockets); XDP is
+ * attached by links and by netlink. What remains is how the kernel refuses: attach types of
  * cgroups look for one behind the target's descriptor, others are unknown to these commands.
  */
 static bool is_cgroup_type(uint32_t type)
@@ -91,6 +92,8 @@ int sl_cmd_prog_attach(const struct sl_call *call)
 	struct sl_prog *prog;
 	int err;
 
+	if (sl_tcx_attach_type(call->attr->attach_type))
+		return sl_tcx_prog_attach(call);
 	if (call->attr->attach_type != BPF_XDP && !is_cgroup_type(call->attr->attach_type))
 		return -EINVAL;
 	err = sl_prog_get_by_fd(call->attr->attach_bpf_fd, &prog);
@@ -102,6 +105,8 @@ int sl_cmd_prog_attach(const struct sl_call *call)
 
 int sl_cmd_prog_detach(const struct sl_call *call)
 {
+	if (sl_tcx_attach_type(call->attr->attach_type))
+		return sl_tcx_prog_detach(call);
 	/* attach_flags, and relative_fd of newer headers, are for other hooks. */
 	if (call->attr->attach_flags || sl_attr_u32(call->attr, SL_ATTR_RELATIVE_FD))
 		return -EINVAL;
@@ -112,5 +117,7 @@ int sl_cmd_prog_query(const struct sl_call *call)
 {
 	if (call->attr->query.query_flags & ~(uint32_t)BPF_F_QUERY_EFFECTIVE)
 		return -EINVAL;
+	if (sl_tcx_attach_type(call->attr->query.attach_type))
+		return sl_tcx_prog_query(call);
 	return is_cgroup_type(call->attr->query.attach_type) ? -EBADF : -EINVAL;
 }

@@ -155,7 +155,7 @@ TEST(pin, holds_object_under_its_path)
 
 static struct sl_prog *at_hook;
 
-static int hook_swap(const struct sl_link *link, struct sl_prog *new_prog)
+static int hook_swap(struct sl_link *link, struct sl_prog *new_prog)
 {
 	if (link->ifindex != 7)
 		return -ENODEV;
@@ -199,7 +199,9 @@ TEST(link, attaches_until_last_reference)
 	sl_link_detach(link);
 	EXPECT_TRUE(at_hook == NULL);
 	EXPECT_EQ(-ENOLINK, sl_link_update(link, b, NULL));
-	EXPECT_TRUE(sl_link_get_prog(link) == NULL);
+	EXPECT_EQ(0u, sl_link_ifindex(link));
+	EXPECT_TRUE(sl_link_get_prog(link) == b);
+	sl_object_unref(&b->obj);
 	sl_object_unref(&link->obj);
 	sl_object_unref(&a->obj);
 	sl_object_unref(&b->obj);
