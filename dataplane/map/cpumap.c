@@ -59,6 +59,7 @@ const struct sl_map_ops sl_cpumap_ops = {
 	.check_btf = sl_map_check_no_btf,
 	.free = sl_redirect_array_free,
 	.memory_bytes = sl_redirect_array_memory,
+	.admit = sl_redirect_admit,
 	.sys_lookup = sl_redirect_sys_lookup,
 	.sys_update = cpumap_update,
 	.sys_delete = sl_redirect_array_delete,

@@ -13,7 +13,7 @@
  * which they cannot write to. The hash table is the kernel's: the number itself says the bucket.
  */
 struct devmap_hash {
-	struct sl_map map;
+	struct sl_redirect_map head;
 	pthread_mutex_t lock; /* writers */
 	struct sl_redirect_target **buckets; /* links are read through sl_rcu_load */
 	uint32_t bucket_count; /* a power of two */
@@ -99,6 +99,7 @@ const struct sl_map_ops sl_devmap_ops = {
 	.check_btf = sl_map_check_no_btf,
 	.free = sl_redirect_array_free,
 	.memory_bytes = sl_redirect_array_memory,
+	.admit = sl_redirect_admit,
 	.sys_lookup = sl_redirect_sys_lookup,
 	.sys_update = devmap_update,
 	.sys_delete = sl_redirect_array_delete,
@@ -144,11 +145,11 @@ static int hash_new(const union bpf_attr *attr, struct sl_map **ret_map)
 		h->bucket_count *= 2;
 	h->buckets = sl_area_new(buckets_len(h), 0);
 	if (!h->buckets) {
-		hash_free(&h->map);
+		hash_free(&h->head.map);
 		return -ENOMEM;
 	}
-	only_read(&h->map);
-	*ret_map = &h->map;
+	only_read(&h->head.map);
+	*ret_map = &h->head.map;
 	return 0;
 }
 
@@ -189,7 +190,7 @@ static int hash_put(struct devmap_hash *h, uint32_t key, struct sl_redirect_targ
 {
 	struct sl_redirect_target **bucket = bucket_of(h, key), *old = unlink_key(h, key);
 
-	if (!old && h->count == h->map.desc.max_entries)
+	if (!old && h->count == h->head.map.desc.max_entries)
 		return -E2BIG;
 	h->count += !old;
 	target->key = key;

@@ -79,6 +79,12 @@ struct sl_map_ops {
 	int (*direct_value)(const struct sl_map *map, uint32_t offset, uint64_t *ret_address);
 
 	/*
+	 * Whether `prog`, which is being loaded, may use the map: for types that hold programs. -EINVAL
+	 * when it does not go with them. NULL: any program may.
+	 */
+	int (*admit)(struct sl_map *map, const struct sl_prog *prog);
+
+	/*
 	 * From programs, on workers: native functions, and the names under which the same functions
 	 * stand in the bitcode (first argument the descriptor, then as in bpf-helpers(7)). The
 	 * lookup returns the value's address or NULL.

@@ -10,6 +10,7 @@
 #include "type.h"
 #include "cpu.h"
 #include "fd.h"
+#include "prog_owner.h"
 
 /*
  * PROG_ARRAY, the jump table. Control threads change it under a lock, workers read it without.
@@ -31,14 +32,6 @@ struct table {
 	struct sl_prog_table slots; /* last; read by workers */
 };
 
-/* What a program must share with the others of its array: the first one decides. */
-struct owner {
-	bool known;
-	enum bpf_prog_type type;
-	enum bpf_attach_type expected_attach_type;
-	bool xdp_has_frags;
-};
-
 struct prog_array {
 	struct sl_map map;
 	struct sl_prog_table *const
@@ -46,7 +39,7 @@ struct prog_array {
 
 	/* Under lock. */
 	pthread_mutex_t lock;
-	struct owner owner;
+	struct sl_prog_owner owner;
 	struct table *table;
 	struct sl_prog **progs; /* [max_entries], a reference each */
 
@@ -160,23 +153,10 @@ static uint64_t prog_array_memory_bytes(const struct sl_map *map)
 /* With the lock held. */
 static int check_owner(struct prog_array *a, const struct sl_prog *prog)
 {
-	const struct owner mine = {
-		.known = true,
-		.type = prog->rules_type,
-		.expected_attach_type = prog->expected_attach_type,
-		.xdp_has_frags = prog->flags & BPF_F_XDP_HAS_FRAGS,
-	};
-
-	if (!a->owner.known)
-		a->owner = mine;
-	if (a->owner.type != mine.type ||
-		a->owner.expected_attach_type != mine.expected_attach_type ||
-		a->owner.xdp_has_frags != mine.xdp_has_frags)
-		return -EINVAL;
-	return 0;
+	return sl_prog_owner_check(&a->owner, prog, true);
 }
 
-int sl_prog_array_check(struct sl_map *map, const struct sl_prog *prog)
+static int prog_array_admit(struct sl_map *map, const struct sl_prog *prog)
 {
 	struct prog_array *a = prog_array_of(map);
 	int err;
@@ -343,7 +323,7 @@ static int batch_get(struct sl_map *map, const uint8_t *keys, const uint8_t *val
 /* With the lock held: whether all of them may be in the table, which they then count as. */
 static int batch_check(struct prog_array *a, uint32_t count, struct sl_prog **progs)
 {
-	struct owner before = a->owner;
+	struct sl_prog_owner before = a->owner;
 	int err = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
@@ -422,6 +402,7 @@ const struct sl_map_ops sl_prog_array_ops = {
 	.free = prog_array_free,
 	.user_release = prog_array_user_release,
 	.memory_bytes = prog_array_memory_bytes,
+	.admit = prog_array_admit,
 	.sys_lookup = prog_array_sys_lookup,
 	.sys_update = prog_array_sys_update,
 	.sys_delete = prog_array_sys_delete,

@@ -20,9 +20,3 @@ struct sl_prog_array_desc {
  */
 SL_WORKER sl_prog_fn sl_prog_array_slot(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, uint64_t index);
-
-/*
- * Whether `prog` may be in or use this array: its type and attributes are those of the first
- * program that was or did, and the first one is noted as such. -EINVAL when not.
- */
-SL_CONTROL int sl_prog_array_check(struct sl_map *map, const struct sl_prog *prog);

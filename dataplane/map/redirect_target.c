@@ -1,6 +1,7 @@
 #include "redirect_target.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +19,21 @@ bool sl_redirect_sizes_ok(const union bpf_attr *attr)
 	       (attr->value_size == VALUE_ALONE || attr->value_size == VALUE_AND_PROG);
 }
 
-static int get_prog(int fd, enum bpf_attach_type attach_type, struct sl_prog **ret_prog)
+static pthread_mutex_t owners_lock = PTHREAD_MUTEX_INITIALIZER;
+
+int sl_redirect_admit(struct sl_map *map, const struct sl_prog *prog)
+{
+	struct sl_redirect_map *head = sl_container_of(map, struct sl_redirect_map, map);
+	int err;
+
+	pthread_mutex_lock(&owners_lock);
+	err = sl_prog_owner_check(&head->owner, prog, false);
+	pthread_mutex_unlock(&owners_lock);
+	return err;
+}
+
+static int get_prog(
+	struct sl_map *map, int fd, enum bpf_attach_type attach_type, struct sl_prog **ret_prog)
 {
 	struct sl_object *obj;
 	struct sl_prog *prog;
@@ -27,7 +42,8 @@ static int get_prog(int fd, enum bpf_attach_type attach_type, struct sl_prog **r
 	if (err)
 		return err;
 	prog = sl_prog_of(obj);
-	if (prog->type != BPF_PROG_TYPE_XDP || prog->expected_attach_type != attach_type) {
+	if (prog->type != BPF_PROG_TYPE_XDP || prog->expected_attach_type != attach_type ||
+		sl_redirect_admit(map, prog) != 0) {
 		sl_object_unref(obj);
 		return -EINVAL;
 	}
@@ -35,8 +51,8 @@ static int get_prog(int fd, enum bpf_attach_type attach_type, struct sl_prog **r
 	return 0;
 }
 
-int sl_redirect_target_new(const struct sl_map *map, const void *value,
-	enum bpf_attach_type attach_type, struct sl_redirect_target **ret_target)
+int sl_redirect_target_new(struct sl_map *map, const void *value, enum bpf_attach_type attach_type,
+	struct sl_redirect_target **ret_target)
 {
 	struct bpf_devmap_val val = { 0 };
 	struct sl_redirect_target *target = calloc(1, sizeof(*target));
@@ -47,7 +63,7 @@ int sl_redirect_target_new(const struct sl_map *map, const void *value,
 	memcpy(&val, value, map->desc.value_size);
 	target->value = val.ifindex;
 	if (val.bpf_prog.fd > 0)
-		err = get_prog(val.bpf_prog.fd, attach_type, &target->prog);
+		err = get_prog(map, val.bpf_prog.fd, attach_type, &target->prog);
 	if (err) {
 		free(target);
 		return err;
@@ -95,12 +111,12 @@ int sl_redirect_array_new(
 
 	if (!a)
 		return -ENOMEM;
-	a->slots = sl_area_new(slots_len(&a->map), 0);
+	a->slots = sl_area_new(slots_len(&a->head.map), 0);
 	if (!a->slots) {
-		sl_redirect_array_free(&a->map);
+		sl_redirect_array_free(&a->head.map);
 		return -ENOMEM;
 	}
-	*ret_map = &a->map;
+	*ret_map = &a->head.map;
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "map.h"
+#include "prog_owner.h"
 #include "rcu.h"
 
 struct sl_cpu_queue;
@@ -25,9 +26,9 @@ struct sl_redirect_target {
 
 /*
  * An entry for `value`, of which the map's value_size says how much there is. The program has to be
- * an XDP program for `attach_type`. -EBADF, -EINVAL for another program, -ENOMEM.
+ * an XDP program for `attach_type` that goes with the others of the map. -EBADF, -EINVAL for another program, -ENOMEM.
  */
-SL_CONTROL int sl_redirect_target_new(const struct sl_map *map, const void *value,
+SL_CONTROL int sl_redirect_target_new(struct sl_map *map, const void *value,
 	enum bpf_attach_type attach_type, struct sl_redirect_target **ret_target);
 /* After a grace period. NULL is fine. */
 SL_CONTROL void sl_redirect_target_retire(struct sl_redirect_target *target);
@@ -35,9 +36,21 @@ SL_CONTROL void sl_redirect_target_retire(struct sl_redirect_target *target);
 /* Attributes: a 4-byte key, and a value with or without a program. */
 SL_ANY bool sl_redirect_sizes_ok(const union bpf_attr *attr);
 
+/* What the three types begin with. */
+struct sl_redirect_map {
+	struct sl_map map;
+	struct sl_prog_owner owner; /* under a lock of all such maps */
+};
+
+/*
+ * Whether `prog`, which uses the map or is to be in an entry, goes with the others that are and do,
+ * or -EINVAL. Of users of a DEVMAP_HASH the kernel asks nothing.
+ */
+SL_CONTROL int sl_redirect_admit(struct sl_map *map, const struct sl_prog *prog);
+
 /* An array of targets: the whole of a CPUMAP and of a DEVMAP. */
 struct sl_redirect_array {
-	struct sl_map map;
+	struct sl_redirect_map head;
 	struct sl_redirect_target **slots; /* written with exchange, read through sl_rcu_load */
 };
 

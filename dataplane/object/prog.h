@@ -30,6 +30,9 @@ struct sl_prog {
 	char license[128];
 	uint8_t tag[BPF_TAG_SIZE]; /* first bytes of SHA-1 over the instructions, map fds zeroed */
 	uint32_t ifindex; /* offload device: always 0 */
+	/* BPF_F_XDP_DEV_BOUND_ONLY: the one device that it may be attached to; 0 for any. */
+	uint64_t bound_device; /* a port's serial number */
+	uint32_t rx_hints; /* enum sl_rx_hint that the device gives */
 	uint32_t uid;
 	uint64_t load_time_ns; /* CLOCK_BOOTTIME */
 

@@ -125,15 +125,15 @@ static int explore_all(struct sl_env *env)
 	return err;
 }
 
-static int check_jump_tables(struct sl_env *env)
+static int check_program_maps(struct sl_env *env)
 {
 	for (uint32_t i = 0; i < env->prog->used_map_count; i++) {
 		struct sl_map *map = env->prog->used_maps[i];
 		int err;
 
-		if (map->desc.type != BPF_MAP_TYPE_PROG_ARRAY)
+		if (!map->ops->admit)
 			continue;
-		err = sl_prog_array_check(map, env->prog);
+		err = map->ops->admit(map, env->prog);
 		if (err)
 			return err;
 	}
@@ -180,7 +180,7 @@ static int verify(struct sl_env *env)
 	if (!err)
 		err = sl_kfuncs_check_reached(env);
 	if (!err)
-		err = check_jump_tables(env);
+		err = check_program_maps(env);
 	if (err == -ENOMEM && sl_memory_exhausted())
 		sl_say(env, "The states to keep need more than %u MiB\n",
 			SL_STATE_MEMORY_MAX >> 20);
