@@ -6,6 +6,7 @@
 #include "ctx_symbols.h"
 #include "kfunc_row.h"
 #include "lpm.h"
+#include "iter_bits.h"
 #include "nofault.h"
 #include "row.h"
 #include "segments.h"
@@ -83,7 +84,9 @@ static void start_once(void)
 	sl_syncookie_start();
 	sl_task_start();
 	sl_nofault_start();
-	start_result = sl_trace_start();
+	start_result = sl_iter_bits_start();
+	if (!start_result)
+		start_result = sl_trace_start();
 }
 
 int sl_helper_start(void)

@@ -18,6 +18,7 @@ enum sl_kfunc_flags {
 	SL_KFUNC_RCU_UNLOCK = 1 << 7,
 	SL_KFUNC_PREEMPT_DISABLE = 1 << 8,
 	SL_KFUNC_PREEMPT_ENABLE = 1 << 9,
+	SL_KFUNC_DEV_BOUND = 1 << 12, /* only in programs that are bound to one device */
 	SL_KFUNC_WRITES_PACKET = 1 << 10, /* the slice is writable, and so must packets be */
 	SL_KFUNC_THROWS = 1 << 11, /* ends the program: never a call, but emitted as what it does */
 };
@@ -30,6 +31,7 @@ struct sl_kfunc {
 	struct sl_helper call;
 	uint32_t flags; /* enum sl_kfunc_flags */
 	const char *iter; /* SL_KFUNC_ITER_*: the kind, as in "iter_num" */
+	uint32_t iter_bytes; /* how large one is; a multiple of 8 */
 	const struct sl_helper *rdonly; /* called instead where packets are read-only; or NULL */
 	uint32_t result_size; /* of the memory that the result points to; 0: a number, or nothing */
 };

@@ -51,12 +51,14 @@ const struct sl_kfunc sl_kfunc_iter_num_new = {
 		.args = { SL_ARG_ITER, SL_ARG_SCALAR, SL_ARG_SCALAR } },
 	.flags = SL_KFUNC_ITER_NEW,
 	.iter = "num",
+	.iter_bytes = 8,
 };
 
 const struct sl_kfunc sl_kfunc_iter_num_next = {
 	.call = { SL_KFUNC_ROW(iter_num_next, ANY), .args = { SL_ARG_ITER } },
 	.flags = SL_KFUNC_ITER_NEXT,
 	.iter = "num",
+	.iter_bytes = 8,
 	.result_size = sizeof(int),
 };
 
@@ -65,4 +67,30 @@ const struct sl_kfunc sl_kfunc_iter_num_destroy = {
 		.args = { SL_ARG_ITER } },
 	.flags = SL_KFUNC_ITER_DESTROY,
 	.iter = "num",
+	.iter_bytes = 8,
+};
+
+/* Twice the size: the bits themselves or where they are, how many, and which was the last. */
+const struct sl_kfunc sl_kfunc_iter_bits_new = {
+	.call = { SL_KFUNC_ROW(iter_bits_new, ANY),
+		.args = { SL_ARG_ITER, SL_ARG_ANYTHING, SL_ARG_SCALAR } },
+	.flags = SL_KFUNC_ITER_NEW,
+	.iter = "bits",
+	.iter_bytes = 16,
+};
+
+const struct sl_kfunc sl_kfunc_iter_bits_next = {
+	.call = { SL_KFUNC_ROW(iter_bits_next, ANY), .args = { SL_ARG_ITER } },
+	.flags = SL_KFUNC_ITER_NEXT,
+	.iter = "bits",
+	.iter_bytes = 16,
+	.result_size = sizeof(int),
+};
+
+const struct sl_kfunc sl_kfunc_iter_bits_destroy = {
+	.call = { SL_KFUNC_ROW(iter_bits_destroy, ANY), .ret = SL_RET_VOID,
+		.args = { SL_ARG_ITER } },
+	.flags = SL_KFUNC_ITER_DESTROY,
+	.iter = "bits",
+	.iter_bytes = 16,
 };

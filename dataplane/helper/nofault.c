@@ -92,18 +92,36 @@ void sl_nofault_start(void)
 		sigaction(signals[i], &action, &previous[i]);
 }
 
+/* Of an address that cannot be read: the kernel can tell that it is not its own. */
+static int error_of(const void *address)
+{
+	return (uintptr_t)address >> SL_NOFAULT_BITS ? -EFAULT : -ERANGE;
+}
+
+int sl_nofault_read(void *to, const void *from, size_t len)
+{
+	char byte;
+
+	if (!sl_nofault_in_range(from))
+		return -ERANGE;
+	if (sl_nofault_copy(to, from, len) == 0)
+		return 0;
+	return sl_nofault_copy(&byte, from, 1) == 0 ? -EFAULT : error_of(from);
+}
+
 int sl_nofault_string(char *to, const void *from, uint32_t size)
 {
 	const char *at = from;
 	uint32_t done = 0, part, len;
 
+	if (!sl_nofault_in_range(from))
+		return -ERANGE;
 	while (done < size - 1) {
 		part = MIN_PAGE - ((uintptr_t)at & (MIN_PAGE - 1));
 		part = sl_min(part, size - 1 - done);
 		if (sl_nofault_copy(to + done, at, part) != 0) {
-			if (done == 0)
-				return -EFAULT;
-			break;
+			to[0] = 0;
+			return done ? -EFAULT : error_of(from);
 		}
 		len = (uint32_t)strnlen(to + done, part);
 		done += len;

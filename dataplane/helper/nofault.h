@@ -30,11 +30,17 @@ static inline bool sl_nofault_in_range(const void *address)
 	return (uintptr_t)address >= 4096 && (top == 0 || top == UINT64_MAX >> SL_NOFAULT_BITS);
 }
 
+/*
+ * As the kernel reads what may be anything's address: 0, -EFAULT, or -ERANGE for what is no address
+ * of its own, which here is also one below the kernel's half where there is nothing.
+ */
+SL_ANY int sl_nofault_read(void *to, const void *from, size_t len);
+
 /* 0, or -EFAULT with nothing said about the bytes. */
 SL_ANY int sl_nofault_copy(void *to, const void *from, size_t len);
 
 /*
  * Copies a string of at most size - 1 bytes, always terminated. Its length with the NUL, or
- * -EFAULT when its first byte cannot be read. size > 0.
+ * sl_nofault_read's error, and an empty string, when not all of that can be read. size > 0.
  */
 SL_ANY int sl_nofault_string(char *to, const void *from, uint32_t size);

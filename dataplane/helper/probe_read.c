@@ -13,11 +13,11 @@ SL_HELPER_FN(probe_read_kernel)
 {
 	void *to = (void *)r1;
 	uint32_t size = (uint32_t)r2;
+	int err = sl_nofault_read(to, (const void *)r3, size);
 
-	if (sl_nofault_copy(to, (const void *)r3, size) == 0)
-		return 0;
-	memset(to, 0, size);
-	return sl_helper_ret(-EFAULT);
+	if (err)
+		memset(to, 0, size);
+	return sl_helper_ret(err);
 }
 
 const struct sl_helper sl_helper_probe_read_kernel = {

@@ -25,7 +25,7 @@ static void text_init(struct text *text, uint64_t start)
 	text->piece = 0;
 }
 
-/* The byte at `index`, or -EFAULT. */
+/* The byte at `index`, or -EFAULT (-ERANGE for the first one of what is nobody's memory). */
 static inline int text_at(struct text *text, uint32_t index)
 {
 	uintptr_t at = text->start + index, piece = at & ~(uintptr_t)(PIECE - 1);
@@ -33,7 +33,7 @@ static inline int text_at(struct text *text, uint32_t index)
 	if (piece != text->piece) {
 		text->piece = 0;
 		if (sl_nofault_copy(text->bytes, (const void *)piece, PIECE) != 0)
-			return -EFAULT;
+			return index ? -EFAULT : sl_nofault_read(text->bytes, (const void *)at, 1);
 		text->piece = piece;
 	}
 	return text->bytes[at - piece];
@@ -75,7 +75,7 @@ static int compare(uint64_t a_start, uint64_t b_start, bool ignore_case)
 		int c1 = text_at(&a, i), c2 = c1 < 0 ? c1 : text_at(&b, i);
 
 		if (c1 < 0 || c2 < 0)
-			return -EFAULT;
+			return c1 < 0 ? c1 : c2;
 		if (ignore_case) {
 			c1 = lower(c1);
 			c2 = lower(c2);

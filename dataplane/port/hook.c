@@ -13,6 +13,7 @@
 #include "prog.h"
 #include "redirect.h"
 #include "redirect_target.h"
+#include "rx_hints.h"
 #include "tc.h"
 #include "worker.h"
 
@@ -30,10 +31,14 @@ static void set_xdp(struct sl_port *port, struct sl_prog *prog, struct sl_link *
 		sl_object_unref(&old->obj);
 }
 
-static int check_xdp(const struct sl_prog *prog)
+static int check_xdp(const struct sl_port *port, const struct sl_prog *prog, uint32_t flags)
 {
 	if (prog->type != BPF_PROG_TYPE_XDP || prog->expected_attach_type == BPF_XDP_DEVMAP ||
 		prog->expected_attach_type == BPF_XDP_CPUMAP)
+		return -EINVAL;
+	/* The generic mode knows nothing of devices. */
+	if (prog->bound_device &&
+		(prog->bound_device != port->serial || flags & XDP_FLAGS_SKB_MODE))
 		return -EINVAL;
 	return 0;
 }
@@ -50,7 +55,7 @@ static int check_swap(
 		return -EOPNOTSUPP;
 	if (!link->prog && port->xdp)
 		return -EBUSY;
-	return new_prog ? check_xdp(new_prog) : 0;
+	return new_prog ? check_xdp(port, new_prog, link->flags) : 0;
 }
 
 static int swap_xdp(struct sl_link *link, struct sl_prog *new_prog)
@@ -102,6 +107,18 @@ static bool link_size(uint32_t ifindex, struct sl_link_size *ret_size)
 	return true;
 }
 
+static bool rx_device(uint32_t ifindex, struct sl_rx_device *ret_device)
+{
+	const struct sl_port *port;
+
+	sl_port_lock();
+	port = sl_port_peek(ifindex);
+	if (port)
+		*ret_device = (struct sl_rx_device){ port->serial, port->rx_hints };
+	sl_port_unlock();
+	return port;
+}
+
 static bool port_exists(uint32_t ifindex)
 {
 	return sl_port_peek(ifindex) != NULL;
@@ -113,6 +130,7 @@ void sl_hook_start(void)
 	sl_mprog_set_hooks(&tcx_hooks);
 	sl_clone_redirect = sl_loop_clone;
 	sl_port_link_size = link_size;
+	sl_rx_device_find = rx_device;
 	sl_redirect_port_exists = port_exists;
 }
 
@@ -172,7 +190,7 @@ static int check_replace(const struct sl_port *port, const struct sl_prog *prog,
 		return -EBUSY;
 	if (prog && port->tunnel)
 		return -EOPNOTSUPP;
-	return prog ? check_xdp(prog) : 0;
+	return prog ? check_xdp(port, prog, flags) : 0;
 }
 
 int sluice_xdp_attach(uint32_t ifindex, int prog_fd, int expected_fd, uint32_t flags)

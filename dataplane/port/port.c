@@ -10,6 +10,7 @@
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_dyn.h>
 #include <rte_mempool.h>
 #include <rte_ring.h>
 
@@ -17,6 +18,7 @@
 #include "list.h"
 #include "logging.h"
 #include "packet.h"
+#include "rx_hints.h"
 #include "tap.h"
 #include "transmit.h"
 #include "tunnel_port.h"
@@ -32,6 +34,7 @@ enum {
 struct sl_port *sl_ports[SL_PORTS_MAX];
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t serials; /* under the lock */
 
 void sl_port_lock(void)
 {
@@ -195,18 +198,67 @@ static int new_handover(struct sl_port *port, int socket)
 	return 0;
 }
 
-static int configure(struct sl_port *port, const struct rte_eth_dev_info *info)
+/* Drivers that note something whether they are asked to or not: those of packets of others. */
+static const struct {
+	const char *driver;
+	uint32_t hints;
+} noted[] = {
+	{ "net_pcap", SL_RX_HINT_TIMESTAMP },
+	{ "net_ring", SL_RX_HINT_TIMESTAMP | SL_RX_HINT_HASH | SL_RX_HINT_VLAN },
+};
+
+static const struct {
+	uint64_t offload;
+	uint32_t asked, hint;
+} hint_offloads[] = {
+	{ RTE_ETH_RX_OFFLOAD_TIMESTAMP, SLUICE_RX_TIMESTAMP, SL_RX_HINT_TIMESTAMP },
+	{ RTE_ETH_RX_OFFLOAD_RSS_HASH, SLUICE_RX_HASH, SL_RX_HINT_HASH },
+	{ RTE_ETH_RX_OFFLOAD_VLAN_STRIP, SLUICE_RX_VLAN, SL_RX_HINT_VLAN },
+};
+
+/* What the configured port will tell of its packets. */
+static int find_hints(struct sl_port *port, uint64_t offloads)
+{
+	static bool registered;
+	uint64_t flag;
+	int offset;
+
+	for (unsigned i = 0; i < sl_array_size(noted); i++)
+		if (strcmp(port->driver, noted[i].driver) == 0)
+			port->rx_hints |= noted[i].hints;
+	for (unsigned i = 0; i < sl_array_size(hint_offloads); i++)
+		if (offloads & hint_offloads[i].offload)
+			port->rx_hints |= hint_offloads[i].hint;
+	if (registered || !(port->rx_hints & SL_RX_HINT_TIMESTAMP))
+		return 0;
+	if (rte_mbuf_dyn_rx_timestamp_register(&offset, &flag) != 0)
+		return -rte_errno;
+	sl_rx_timestamp_set(offset, flag);
+	registered = true;
+	return 0;
+}
+
+static int configure(
+	struct sl_port *port, const struct rte_eth_dev_info *info, uint32_t asked_hints)
 {
 	struct rte_eth_conf conf = { 0 };
 	uint64_t rss = info->flow_type_rss_offloads &
 		       (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP);
 
-	if (port->rx_queues > 1 && rss) {
+	int err;
+
+	for (unsigned i = 0; i < sl_array_size(hint_offloads); i++)
+		if (asked_hints & hint_offloads[i].asked)
+			conf.rxmode.offloads |= info->rx_offload_capa & hint_offloads[i].offload;
+	if ((port->rx_queues > 1 || asked_hints & SLUICE_RX_HASH) && rss) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf = rss;
-		conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
+		conf.rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
 	}
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	err = find_hints(port, conf.rxmode.offloads);
+	if (err)
+		return err;
 	return rte_eth_dev_configure(port->id, port->rx_queues, port->tx_queues, &conf);
 }
 
@@ -244,7 +296,7 @@ static int bring_up(struct sl_port *port, const struct sluice_port_options *opti
 		return -ENODEV;
 	/* Others may spread a jumbo frame over several mbufs, asked for or not. */
 	port->may_scatter = strcmp(port->driver, "net_null") != 0;
-	err = configure(port, &info);
+	err = configure(port, &info, options->rx_hints);
 	if (err)
 		return err;
 	rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx_descriptors, &tx_descriptors);
@@ -300,6 +352,7 @@ static int add(const char *name, uint16_t id, bool probed,
 	port->id = id;
 	port->ifindex = id + 1u;
 	port->link_header = RTE_ETHER_HDR_LEN;
+	port->serial = ++serials;
 	port->probed = probed;
 	rte_eth_dev_get_name_by_port(id, port->name);
 	err = bring_up(port, options);

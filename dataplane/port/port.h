@@ -33,6 +33,8 @@ struct sl_port {
 	struct rte_ether_addr mac;
 	bool may_scatter; /* mbufs of several segments can arrive */
 	struct sl_tunnel_port *tunnel; /* what it sends its packets in; NULL for an ethdev's port */
+	uint64_t serial; /* of no other port that there was or will be; 0: a tunnel */
+	uint32_t rx_hints; /* enum sl_rx_hint: what it notes of packets */
 	/*
 	 * With fewer TX queues than workers: one ring per queue, from the workers without a queue (any
 	 * of them enqueues) to the queue's owner. NULL otherwise.

@@ -13,6 +13,7 @@
 #include "map.h"
 #include "prog.h"
 #include "prog_btf.h"
+#include "prog_device.h"
 #include "prog_type.h"
 #include "tag.h"
 #include "user.h"
@@ -132,8 +133,9 @@ static int read_prog(const union bpf_attr *attr, struct sl_prog **ret_prog)
 	if (err)
 		return err;
 	err = sl_user_read_string(prog->license, attr->license, sizeof(prog->license));
-	if (!err && (attr->prog_ifindex || (attr->prog_type != BPF_PROG_TYPE_EXT &&
-						   !sl_prog_type_of(attr->prog_type))))
+	if (!err)
+		err = sl_prog_bind_device(attr, prog);
+	if (!err && attr->prog_type != BPF_PROG_TYPE_EXT && !sl_prog_type_of(attr->prog_type))
 		err = -EINVAL;
 	if (!err)
 		err = sl_name_check(attr->prog_name);

@@ -89,6 +89,9 @@ int sl_test_run_xdp(const struct sl_call *call, struct sl_prog *prog)
 	/* BPF_F_TEST_XDP_LIVE_FRAMES sends what it gets: that needs ports. */
 	if (attr->test.flags || attr->test.batch_size)
 		return -EINVAL;
+	/* It runs on packets of its device. */
+	if (prog->bound_device)
+		return -EINVAL;
 	err = sl_test_read_ctx(call, &md, sizeof(md));
 	if (!err)
 		err = check_md(call, &md);

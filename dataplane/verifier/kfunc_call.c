@@ -35,7 +35,7 @@ static int refuse_module(
 	return insn->off > 0 && !prog->fd_array ? -EPROTO : -EINVAL;
 }
 
-static int check_number(struct sl_log *log, uint32_t btf_id)
+static int check_number(const struct sl_prog *prog, struct sl_log *log, uint32_t btf_id)
 {
 	const struct sl_kfunc *kfunc;
 
@@ -47,6 +47,11 @@ static int check_number(struct sl_log *log, uint32_t btf_id)
 	case SL_KFUNC_NOT_A_FUNCTION:
 		sl_vlog(log, "kernel btf_id %u is not a function\n", btf_id);
 		return -EINVAL;
+	case SL_KFUNC_FOUND:
+		if (kfunc->flags & SL_KFUNC_DEV_BOUND && !prog->bound_device)
+			return refuse(
+				log, -EINVAL, "metadata kfuncs require device-bound program\n");
+		return 0;
 	default:
 		return 0;
 	}
@@ -80,7 +85,7 @@ int sl_kfuncs_check(const struct sl_prog *prog, struct sl_log *log)
 			continue;
 		if (count == SL_MAX_KFUNCS)
 			return refuse(log, -E2BIG, "too many different kernel function calls\n");
-		err = check_number(log, (uint32_t)insn->imm);
+		err = check_number(prog, log, (uint32_t)insn->imm);
 		if (err)
 			return err;
 		ids[count++] = (uint32_t)insn->imm;
@@ -141,6 +146,7 @@ static int check_iter(struct sl_env *env, unsigned regno, struct sl_kfunc_args *
 {
 	const struct sl_kfunc *kfunc = args->kfunc;
 	const struct sl_reg *reg = sl_env_reg(env, regno);
+	uint32_t slots = kfunc->iter_bytes / 8;
 	int err;
 
 	if (reg->type != SL_REG_STACK) {
@@ -148,13 +154,14 @@ static int check_iter(struct sl_env *env, unsigned regno, struct sl_kfunc_args *
 		return -EINVAL;
 	}
 	if (kfunc->flags & SL_KFUNC_ITER_NEW)
-		return sl_iter_begin(env, regno, kfunc->iter);
+		return sl_iter_begin(env, regno, kfunc->iter, slots);
 	args->frame = reg->frame;
-	err = sl_iter_check(env, regno, kfunc->iter, &args->slot);
+	err = sl_iter_check(env, regno, kfunc->iter, slots, &args->slot);
 	if (err)
 		return err;
 	args->ref_id = sl_env_stack_of(env, reg)->slots[args->slot].reg.ref_id;
-	return kfunc->flags & SL_KFUNC_ITER_DESTROY ? sl_iter_end(env, regno, args->slot) : 0;
+	return kfunc->flags & SL_KFUNC_ITER_DESTROY ? sl_iter_end(env, regno, args->slot, slots)
+						    : 0;
 }
 
 static int check_irq_flag(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
@@ -180,9 +187,27 @@ static int check_ctx(struct sl_env *env, unsigned regno, struct sl_kfunc_args *a
 	return -EINVAL;
 }
 
+/* Memory of a known size, for the function to read and write. */
+static int check_fixed(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
+{
+	uint32_t size = args->kfunc->call.fixed_size[regno - BPF_REG_1];
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+	int err;
+
+	if (sl_reg_is_zero(reg) || sl_reg_maybe_null(reg)) {
+		sl_say(env, "Possibly NULL pointer passed to trusted arg%u\n", regno - BPF_REG_1);
+		return -EACCES;
+	}
+	err = sl_check_argument_offset(env, regno);
+	if (!err)
+		err = sl_check_helper_mem(env, regno, size, SL_READ, true, NULL);
+	return err ? err : sl_check_helper_mem(env, regno, size, SL_WRITE, true, NULL);
+}
+
 static int (*const rules[])(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args) = {
 	[SL_ARG_CTX] = check_ctx,
 	[SL_ARG_SCALAR] = check_scalar,
+	[SL_ARG_MEM_FIXED] = check_fixed,
 	[SL_ARG_DYNPTR] = sl_kfunc_check_dynptr,
 	[SL_ARG_DYNPTR_UNINIT] = sl_kfunc_check_dynptr,
 	[SL_ARG_ITER] = check_iter,

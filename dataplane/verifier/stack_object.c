@@ -11,8 +11,8 @@
 
 static const char *const state_names[] = { "active", "drained" };
 
-int sl_stack_object_slot(
-	struct sl_env *env, const struct sl_reg *reg, const char *what, uint32_t *ret_slot)
+int sl_stack_object_slot(struct sl_env *env, const struct sl_reg *reg, const char *what,
+	uint32_t slots, uint32_t *ret_slot)
 {
 	int64_t off = reg->off + (int64_t)reg->var_off.value;
 
@@ -20,7 +20,7 @@ int sl_stack_object_slot(
 		sl_say(env, "%s has to be at a constant offset\n", what);
 		return -EINVAL;
 	}
-	if (off % 8 || off >= 0) {
+	if (off % 8 || off > -8 * (int64_t)slots) {
 		sl_say(env, "cannot pass in %s at an offset=%d\n", what, (int)off);
 		return -EINVAL;
 	}
@@ -38,30 +38,33 @@ bool sl_stack_object_is(const struct sl_slot *slot, enum sl_slot_type type)
 }
 
 /* A new object may not replace one of its own kind; whatever else is there is overwritten. */
-static bool may_begin(
-	struct sl_env *env, const struct sl_reg *reg, const char *what, enum sl_slot_type type)
+static bool may_begin(struct sl_env *env, const struct sl_reg *reg, const char *what,
+	uint32_t slots, enum sl_slot_type type)
 {
 	uint32_t slot = 0;
-	int err = sl_stack_object_slot(env, reg, what, &slot);
+	int err = sl_stack_object_slot(env, reg, what, slots, &slot);
 
 	if (err)
 		return err == -ERANGE;
-	for (unsigned i = 0; i < 8; i++)
-		if (sl_env_stack_of(env, reg)->slots[slot].type[i] == type)
+	for (unsigned i = 0; i < 8 * slots; i++)
+		if (sl_env_stack_of(env, reg)->slots[slot - i / 8].type[i % 8] == type)
 			return false;
 	return true;
 }
 
-static int begin(struct sl_env *env, unsigned regno, const char *what, enum sl_slot_type type,
-	struct sl_slot **ret_slot)
+/* The reference is that of the slot that pointers name, the one with the lowest address. */
+static int begin(struct sl_env *env, unsigned regno, const char *what, uint32_t slots,
+	enum sl_slot_type type, struct sl_slot **ret_slot)
 {
 	struct sl_reg reg = *sl_env_reg(env, regno);
 	uint32_t index = 0, id;
 	struct sl_slot *slot;
-	int err = sl_check_mem(env, regno, 0, 8, SL_WRITE, -1, false, false);
+	int err = 0;
 
+	for (uint32_t i = 0; !err && i < slots; i++)
+		err = sl_check_mem(env, regno, (int32_t)i * 8, 8, SL_WRITE, -1, false, false);
 	if (!err)
-		err = sl_stack_object_slot(env, &reg, what, &index);
+		err = sl_stack_object_slot(env, &reg, what, slots, &index);
 	if (err)
 		return err;
 	id = ++env->next_id;
@@ -69,70 +72,87 @@ static int begin(struct sl_env *env, unsigned regno, const char *what, enum sl_s
 	if (err)
 		return err;
 	env->cur->refs[env->cur->ref_count - 1].irq = type == SL_SLOT_IRQ_FLAG;
-	slot = &sl_env_stack_of(env, &reg)->slots[index];
-	memset(slot->type, type, sizeof(slot->type));
-	sl_reg_set_const(&slot->reg, 0);
-	slot->reg.type = SL_REG_STACK;
-	slot->reg.ref_id = id;
-	slot->written = true;
-	env->dirty_slots |= 1ULL << index;
-	*ret_slot = slot;
+	for (uint32_t i = 0; i < slots; i++) {
+		slot = &sl_env_stack_of(env, &reg)->slots[index - i];
+		memset(slot->type, type, sizeof(slot->type));
+		sl_reg_set_const(&slot->reg, 0);
+		slot->reg.type = SL_REG_STACK;
+		slot->reg.ref_id = i ? 0 : id;
+		slot->iter = (struct sl_iter_state){ 0 };
+		slot->written = true;
+		env->dirty_slots |= 1ULL << (index - i);
+	}
+	*ret_slot = &sl_env_stack_of(env, &reg)->slots[index];
 	return 0;
 }
 
-static void end(struct sl_env *env, const struct sl_reg *reg, uint32_t index)
+static void end(struct sl_env *env, const struct sl_reg *reg, uint32_t index, uint32_t slots)
 {
-	struct sl_slot *slot = &sl_env_stack_of(env, reg)->slots[index];
+	for (uint32_t i = 0; i < slots; i++) {
+		struct sl_slot *slot = &sl_env_stack_of(env, reg)->slots[index - i];
 
-	memset(slot, 0, sizeof(*slot));
-	slot->written = true;
-	env->dirty_slots |= 1ULL << index;
+		memset(slot, 0, sizeof(*slot));
+		slot->written = true;
+		env->dirty_slots |= 1ULL << (index - i);
+	}
 }
 
 /* ---- iterators ---- */
 
-int sl_iter_begin(struct sl_env *env, unsigned regno, const char *kind)
+int sl_iter_begin(struct sl_env *env, unsigned regno, const char *kind, uint32_t slots)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
 	struct sl_slot *slot = NULL;
 	int err;
 
-	if (!may_begin(env, reg, "iter", SL_SLOT_ITER)) {
+	if (!may_begin(env, reg, "iter", slots, SL_SLOT_ITER)) {
 		sl_say(env, "expected uninitialized iter_%s as arg #%u\n", kind, regno - 1);
 		return -EINVAL;
 	}
-	err = begin(env, regno, "iter", SL_SLOT_ITER, &slot);
+	err = begin(env, regno, "iter", slots, SL_SLOT_ITER, &slot);
 	if (err)
 		return err;
-	slot->iter = (struct sl_iter_state){ .kind = kind };
+	for (uint32_t i = 0; i < slots; i++)
+		slot[-(int32_t)i].iter = (struct sl_iter_state){ .kind = kind };
 	return 0;
 }
 
-int sl_iter_check(struct sl_env *env, unsigned regno, const char *kind, uint32_t *ret_slot)
+/* All of one: its first slot has the reference, the others have none. */
+static bool is_iter(const struct sl_slot *first, const char *kind, uint32_t slots)
+{
+	for (uint32_t i = 0; i < slots; i++) {
+		const struct sl_slot *slot = first - i;
+
+		if (!sl_stack_object_is(slot, SL_SLOT_ITER) || strcmp(slot->iter.kind, kind) != 0 ||
+			(slot->reg.ref_id != 0) != (i == 0))
+			return false;
+	}
+	return true;
+}
+
+int sl_iter_check(
+	struct sl_env *env, unsigned regno, const char *kind, uint32_t slots, uint32_t *ret_slot)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
-	int err = sl_stack_object_slot(env, reg, "iter", ret_slot);
-	const struct sl_slot *slot;
+	int err = sl_stack_object_slot(env, reg, "iter", slots, ret_slot);
 
-	if (!err) {
-		slot = &sl_env_stack_of(env, reg)->slots[*ret_slot];
-		if (!sl_stack_object_is(slot, SL_SLOT_ITER) || strcmp(slot->iter.kind, kind) != 0)
-			err = -EINVAL;
-	}
+	if (!err && !is_iter(&sl_env_stack_of(env, reg)->slots[*ret_slot], kind, slots))
+		err = -EINVAL;
 	if (err) {
 		sl_say(env, "expected an initialized iter_%s as arg #%u\n", kind, regno - 1);
 		return -EINVAL;
 	}
-	sl_state_mark_read(env->cur, reg->frame, *ret_slot);
+	for (uint32_t i = 0; i < slots; i++)
+		sl_state_mark_read(env->cur, reg->frame, *ret_slot - i);
 	return 0;
 }
 
-int sl_iter_end(struct sl_env *env, unsigned regno, uint32_t index)
+int sl_iter_end(struct sl_env *env, unsigned regno, uint32_t index, uint32_t slots)
 {
 	struct sl_reg reg = *sl_env_reg(env, regno);
 	uint32_t id = sl_env_stack_of(env, &reg)->slots[index].reg.ref_id;
 
-	end(env, &reg, index);
+	end(env, &reg, index, slots);
 	return sl_release(env, id);
 }
 
@@ -201,11 +221,11 @@ int sl_irq_save(struct sl_env *env, unsigned regno)
 	struct sl_slot *slot = NULL;
 	int err;
 
-	if (!may_begin(env, sl_env_reg(env, regno), "irq_flag", SL_SLOT_IRQ_FLAG)) {
+	if (!may_begin(env, sl_env_reg(env, regno), "irq_flag", 1, SL_SLOT_IRQ_FLAG)) {
 		sl_say(env, "expected uninitialized irq flag as arg#%u\n", regno - 1);
 		return -EINVAL;
 	}
-	err = begin(env, regno, "irq_flag", SL_SLOT_IRQ_FLAG, &slot);
+	err = begin(env, regno, "irq_flag", 1, SL_SLOT_IRQ_FLAG, &slot);
 	if (err)
 		return err;
 	env->cur->irq_id = slot->reg.ref_id;
@@ -239,7 +259,7 @@ int sl_irq_restore(struct sl_env *env, unsigned regno)
 {
 	struct sl_reg reg = *sl_env_reg(env, regno);
 	uint32_t index = 0;
-	int err = sl_stack_object_slot(env, &reg, "irq_flag", &index);
+	int err = sl_stack_object_slot(env, &reg, "irq_flag", 1, &index);
 	const struct sl_slot *slot;
 
 	if (!err) {
@@ -254,7 +274,7 @@ int sl_irq_restore(struct sl_env *env, unsigned regno)
 	sl_state_mark_read(env->cur, reg.frame, index);
 	err = release_irq(env, slot->reg.ref_id);
 	if (!err)
-		end(env, &reg, index);
+		end(env, &reg, index, 1);
 	return err;
 }
 
@@ -264,6 +284,8 @@ bool sl_stack_object_print(struct sl_env *env, const struct sl_slot *slot, unsig
 {
 	if (slot->type[7] != SL_SLOT_ITER)
 		return false;
+	if (!slot->reg.ref_id)
+		return true;
 	sl_say(env, " fp%d=iter_%s(ref_id=%u,state=%s,depth=%u)", -(int)(index + 1) * 8,
 		slot->iter.kind, slot->reg.ref_id, state_names[slot->iter.drained],
 		slot->iter.depth);

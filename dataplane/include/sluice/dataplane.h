@@ -30,11 +30,22 @@ int sluice_eal_start(unsigned workers, int argc, char *const argv[]);
 /* Stops the workers, removes the ports, releases the EAL. It cannot be started again. */
 void sluice_eal_stop(void);
 
+enum sluice_rx_hint {
+	SLUICE_RX_TIMESTAMP = 1 << 0, /* in the device's units: nanoseconds with most */
+	SLUICE_RX_HASH = 1 << 1, /* without: only where there are several queues */
+	SLUICE_RX_VLAN = 1 << 2, /* the tag is taken out of the packet */
+};
+
 /* Ports. Zero means the default everywhere. */
 struct sluice_port_options {
 	uint32_t mbufs; /* packets that the port's pool holds */
 	uint16_t rx_queues; /* at most one per worker, which is the default */
 	uint16_t rx_descriptors, tx_descriptors; /* per queue */
+	/*
+	 * What the device is to note of packets that it receives, if it can: or'ed sluice_rx_hint. For
+	 * programs that are bound to it; it may cost the driver its fastest receive function.
+	 */
+	uint32_t rx_hints;
 };
 
 /*

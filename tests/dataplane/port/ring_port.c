@@ -75,7 +75,7 @@ void ring_port_close(struct ring_port *port)
 		rte_ring_free(port->out[q]);
 }
 
-static struct rte_mbuf *new_frame(const void *frame, uint32_t len)
+struct rte_mbuf *ring_new_frame(const void *frame, uint32_t len)
 {
 	struct rte_mbuf *m;
 
@@ -85,13 +85,16 @@ static struct rte_mbuf *new_frame(const void *frame, uint32_t len)
 	return m;
 }
 
+void ring_send_mbuf(struct ring_port *port, struct rte_mbuf *m)
+{
+	while (rte_ring_enqueue(port->in, m) != 0)
+		sched_yield();
+}
+
 void ring_send(struct ring_port *port, const void *frame, uint32_t len, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		struct rte_mbuf *m = new_frame(frame, len);
-
-		while (rte_ring_enqueue(port->in, m) != 0)
-			sched_yield();
+		ring_send_mbuf(port, ring_new_frame(frame, len));
 	}
 }
 
@@ -109,15 +112,18 @@ static struct rte_mbuf *take(struct ring_port *port)
 uint32_t ring_receive(struct ring_port *port, void *ret_frame)
 {
 	struct rte_mbuf *m = NULL;
-	uint32_t len;
+	uint32_t len, part;
+	const void *bytes;
 
 	for (unsigned i = 0; i < 1000 && !(m = take(port)); i++)
 		usleep(1000);
 	if (!m)
 		return 0;
 	len = m->pkt_len;
-	memcpy(ret_frame, rte_pktmbuf_mtod(m, void *),
-		len < RING_FRAME_MAX ? len : (uint32_t)RING_FRAME_MAX);
+	part = len < RING_FRAME_MAX ? len : (uint32_t)RING_FRAME_MAX;
+	bytes = rte_pktmbuf_read(m, 0, part, ret_frame);
+	if (bytes != ret_frame)
+		memcpy(ret_frame, bytes, part);
 	rte_pktmbuf_free(m);
 	return len;
 }

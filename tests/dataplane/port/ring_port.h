@@ -32,6 +32,10 @@ void ring_port_close(struct ring_port *port);
 /* Sends `n` copies of a frame, waiting while the ring is full. */
 void ring_send(struct ring_port *port, const void *frame, uint32_t len, unsigned n);
 
+/* One packet, for a test to make more of; and sends it. */
+struct rte_mbuf *ring_new_frame(const void *frame, uint32_t len);
+void ring_send_mbuf(struct ring_port *port, struct rte_mbuf *m);
+
 /*
  * Takes one packet that came out, waiting for it up to a second; returns its length, 0 for none.
  * `ret_frame` has room for RING_FRAME_MAX bytes, what is longer is cut.

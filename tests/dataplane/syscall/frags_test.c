@@ -19,7 +19,7 @@
 #define PACKET_MAX 80000
 #define BUFFER 256 /* on the program's stack */
 #define MIX_FACTOR 0x01000193
-#define ROUNDS 150
+#define ROUNDS 100
 #define OPS_MAX 8
 
 struct program {
@@ -347,4 +347,140 @@ TEST(frags, random_programs_do_what_they_do_in_the_kernel)
 	EXPECT_GT(pieces, ROUNDS / 4);
 	for (enum side side = 0; side < SIDES; side++)
 		close(p.perf_map[side]);
+}
+
+/* ---- maps that hold programs ---- */
+
+#define DEVICE_MAPS 40
+#define STEPS 6
+
+static const uint32_t map_types[] = { BPF_MAP_TYPE_DEVMAP, BPF_MAP_TYPE_DEVMAP_HASH,
+	BPF_MAP_TYPE_CPUMAP };
+
+static int load_simple(enum side side, uint32_t attach, uint32_t flags, int used_map)
+{
+	struct bpf_insn insns[] = {
+		{ BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, used_map },
+		{ 0 },
+		{ BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, 0 },
+		{ BPF_ALU64 | BPF_MOV | BPF_K, 3, 0, 0, 0 },
+		{ BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_redirect_map },
+		{ BPF_JMP | BPF_EXIT },
+	};
+	bool uses = used_map >= 0;
+	union bpf_attr attr;
+
+	if (!uses)
+		insns[4] = (struct bpf_insn){ BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1 };
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_XDP;
+	attr.expected_attach_type = attach;
+	attr.insns = PTR(insns + (uses ? 0 : 4));
+	attr.insn_cnt = uses ? 6 : 2;
+	attr.license = PTR("GPL");
+	attr.prog_flags = flags;
+	return (int)call(side, BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+/* A program that uses the map, or one in an entry of it. */
+struct step {
+	bool uses;
+	uint32_t attach, flags;
+};
+
+static long take_step(enum side side, const struct step *step, int map)
+{
+	struct bpf_devmap_val value = { .ifindex = 1 };
+	union bpf_attr attr;
+	uint32_t key = 0;
+	long ret;
+	int fd;
+
+	fd = load_simple(side, step->attach, step->flags, step->uses ? map : -1);
+	if (step->uses) {
+		ret = fd < 0 ? fd : 0;
+	} else {
+		EXPECT_GE(fd, 0);
+		value.bpf_prog.fd = fd;
+		memset(&attr, 0, sizeof(attr));
+		attr.map_fd = (uint32_t)map;
+		attr.key = PTR(&key);
+		attr.value = PTR(&value);
+		ret = call(side, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr));
+	}
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+TEST(frags, programs_of_one_map_all_know_of_them_or_none)
+{
+	static const uint32_t attaches[] = { BPF_XDP_DEVMAP, BPF_XDP_CPUMAP, 0 };
+	unsigned results[2] = { 0 };
+
+	ORACLE_OR_SKIP();
+	for (unsigned i = 0; i < DEVICE_MAPS; i++) {
+		uint32_t type = map_types[below(sl_array_size(map_types))];
+		int maps[SIDES];
+
+		for (enum side side = 0; side < SIDES; side++)
+			maps[side] = map_new(side, type, 4, 8, 1, 0);
+		for (unsigned s = 0; s < STEPS; s++) {
+			struct step step = { .uses = below(3) == 0 };
+			long ret[SIDES];
+
+			step.attach = attaches[below(8) ? type == BPF_MAP_TYPE_CPUMAP : below(3)];
+			step.flags = below(2) ? BPF_F_XDP_HAS_FRAGS : 0;
+			for (enum side side = 0; side < SIDES; side++)
+				ret[side] = take_step(side, &step, maps[side]);
+			TRACE_PUSH("map %u of type %u, step %u: %s attach %u flags %u", i, type, s,
+				step.uses ? "user" : "entry", step.attach, step.flags);
+			EXPECT_EQ(ret[KERNEL], ret[SLUICE]);
+			TRACE_POP();
+			results[ret[KERNEL] < 0]++;
+		}
+		for (enum side side = 0; side < SIDES; side++)
+			close(maps[side]);
+	}
+	EXPECT_GT(results[0], DEVICE_MAPS);
+	EXPECT_GT(results[1], DEVICE_MAPS);
+}
+
+/* ---- programs that are bound to a device ---- */
+
+TEST(frags, device_bound_programs_are_refused_as_in_the_kernel)
+{
+	static const uint32_t types[] = { BPF_PROG_TYPE_XDP, BPF_PROG_TYPE_SCHED_CLS,
+		BPF_PROG_TYPE_SCHED_ACT };
+	static const uint32_t flags[] = { 0, 1 << 6, BPF_F_XDP_HAS_FRAGS,
+		1 << 6 | BPF_F_XDP_HAS_FRAGS, 1 << 6 | BPF_F_TEST_STATE_FREQ };
+	static const uint32_t devices[] = { 0, 1, 98765 };
+	struct bpf_insn insns[] = {
+		{ BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1 },
+		{ BPF_JMP | BPF_EXIT },
+	};
+
+	ORACLE_OR_SKIP();
+	for (unsigned i = 0; i < 3 * 5 * 3; i++) {
+		long ret[SIDES];
+
+		for (enum side side = 0; side < SIDES; side++) {
+			union bpf_attr attr = { .prog_type = types[i % 3] };
+
+			attr.insns = PTR(insns);
+			attr.insn_cnt = 2;
+			attr.license = PTR("GPL");
+			attr.prog_flags = flags[i / 3 % 5];
+			attr.prog_ifindex = devices[i / 15];
+			ret[side] = call(side, BPF_PROG_LOAD, &attr, sizeof(attr));
+			if (ret[side] >= 0) {
+				close((int)ret[side]);
+				ret[side] = 0;
+			}
+		}
+		TRACE_PUSH("type %u, flags %#x, device %u", types[i % 3], flags[i / 3 % 5],
+			devices[i / 15]);
+		EXPECT_EQ(ret[KERNEL], ret[SLUICE]);
+		TRACE_POP();
+	}
 }

@@ -20,7 +20,7 @@
 #define LONG 2048
 #define LONG_BYTES 70000
 #define VALUE_BYTES (LONG + LONG_BYTES + 8)
-#define ROUNDS 80
+#define ROUNDS 50
 #define INSNS_MAX 1024
 
 enum operand { NONE, STRING, CHARACTER, COUNT };

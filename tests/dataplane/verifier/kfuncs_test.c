@@ -60,6 +60,9 @@ enum name {
 	MEMSET,
 	STRLEN,
 	STRCHR,
+	BITS_NEXT,
+	BITS_DESTROY,
+	RX_TIMESTAMP,
 	NAMES
 };
 
@@ -93,6 +96,9 @@ static const char *const names[NAMES] = {
 	[MEMSET] = "bpf_dynptr_memset",
 	[STRLEN] = "bpf_strlen",
 	[STRCHR] = "bpf_strchr",
+	[BITS_NEXT] = "bpf_iter_bits_next",
+	[BITS_DESTROY] = "bpf_iter_bits_destroy",
+	[RX_TIMESTAMP] = "bpf_xdp_metadata_rx_timestamp",
 };
 
 static uint32_t numbers[NAMES];
@@ -101,6 +107,12 @@ static uint32_t numbers[NAMES];
 #define NEW(off, start, end) FP(R1, off), MOV_K(R2, start), MOV_K(R3, end), CALL(ITER_NEW)
 #define NEXT(off) FP(R1, off), CALL(ITER_NEXT)
 #define DESTROY(off) FP(R1, off), CALL(ITER_DESTROY)
+#define BITS(off, words, count) FP(R1, off), FP(R2, words), MOV_K(R3, count), CALL(BITS_NEW)
+#define BITS_END(off) FP(R1, off), CALL(BITS_DESTROY)
+/* Adds them to R6, a little mixed. */
+#define SUM_BITS(off)                                                                  \
+	FP(R1, off), CALL(BITS_NEXT), JMP_K(BPF_JEQ, R0, 0, 4), LDX(BPF_W, R1, R0, 0), \
+		ALU_K(BPF_MUL, R6, 3), ALU_X(BPF_ADD, R6, R1), JA(-8)
 #define SAVE(off) FP(R1, off), CALL(IRQ_SAVE)
 #define RESTORE(off) FP(R1, off), CALL(IRQ_RESTORE)
 
@@ -349,10 +361,6 @@ static const struct row rows[] = {
 		{ CALL(COPY_FROM_USER), RETURN(0) } },
 	{ "proprietary", XDP, "cannot call kernel function from non-GPL compatible program",
 		{ CALL(RCU_LOCK), CALL(RCU_UNLOCK), RETURN(0) }, .proprietary = true },
-	{ "bits", XDP, ACCEPT,
-		{ ST(BPF_DW, R10, -8, 5), FP(R1, -24), FP(R2, -8), MOV_K(R3, 1), CALL(BITS_NEW),
-			RETURN(0) },
-		.ours = "kernel function bpf_iter_bits_new is not available: it allocates memory" },
 	{ "conntrack", CLS, ACCEPT, { CALL(CT_LOOKUP), RETURN(0) },
 		.ours = "kernel function bpf_skb_ct_lookup is not available: the connection tracker" },
 
@@ -515,6 +523,113 @@ static const struct row rows[] = {
 		{ MOV_X(R2, R10), CALL(XDP_PULL_DATA), EXIT } },
 	{ "pull_on_no_context", XDP, "arg#0 expected pointer to ctx, but got fp",
 		{ MOV_X(R1, R10), MOV_K(R2, 8), CALL(XDP_PULL_DATA), EXIT } },
+
+	/* Iterators of two slots, over a copy of words anywhere. */
+	{ "bits_of_a_word", XDP, ACCEPT,
+		{ ST(BPF_DW, R10, -24, 0x5009), BITS(-16, -24, 1), MOV_K(R6, 0), SUM_BITS(-16),
+			BITS_END(-16), MOV_X(R0, R6), EXIT } },
+	{ "bits_of_words", CLS, ACCEPT,
+		{ ST(BPF_DW, R10, -24, 0x5009), ST(BPF_DW, R10, -32, -1), BITS(-16, -32, 2),
+			MOV_K(R6, 0), SUM_BITS(-16), BITS_END(-16), MOV_X(R0, R6), EXIT } },
+	{ "bits_of_nothing", XDP, ACCEPT,
+		{ FP(R1, -16), MOV_K(R2, 0), MOV_K(R3, 1), CALL(BITS_NEW), MOV_X(R6, R0),
+			BITS_END(-16), MOV_X(R0, R6), EXIT } },
+	{ "bits_of_no_words", XDP, ACCEPT,
+		{ BITS(-16, -32, 0), MOV_X(R6, R0), BITS_END(-16), MOV_X(R0, R6), EXIT } },
+	{ "bits_of_too_many_words", XDP, ACCEPT,
+		{ BITS(-16, -32, 512), MOV_X(R6, R0), BITS_END(-16), MOV_X(R0, R6), EXIT } },
+	{ "bits_nowhere", XDP, ACCEPT,
+		{ FP(R1, -16), MOV_K(R2, 1), MOV_K(R3, 1), CALL(BITS_NEW), MOV_X(R6, R0),
+			BITS_END(-16), MOV_X(R0, R6), EXIT } },
+	{ "words_of_bits_nowhere", XDP, ACCEPT,
+		{ FP(R1, -16), MOV_K(R2, -8), MOV_K(R3, 3), CALL(BITS_NEW), MOV_X(R6, R0),
+			BITS_END(-16), MOV_X(R0, R6), EXIT } },
+	{ "words_of_bits_at_a_number", XDP, ACCEPT,
+		{ FP(R1, -16), MOV_K(R2, 8), MOV_K(R3, 3), CALL(BITS_NEW), MOV_X(R6, R0),
+			BITS_END(-16), MOV_X(R0, R6), EXIT } },
+	{ "bits_without_an_end", XDP, "would lead to reference leak",
+		{ BITS(-16, -32, 1), RETURN(0) } },
+	{ "bits_in_half_the_room", XDP, "cannot pass in iter at an offset=-8",
+		{ FP(R1, -8), MOV_K(R2, 0), MOV_K(R3, 1), CALL(BITS_NEW), RETURN(0) } },
+	{ "bits_over_numbers", XDP, "expected uninitialized iter_bits as arg #0",
+		{ ST(BPF_DW, R10, -16, 0), NEW(-8, 0, 3), FP(R1, -16), MOV_K(R2, 0), MOV_K(R3, 1),
+			CALL(BITS_NEW), RETURN(0) } },
+	{ "bits_over_numbers_where_no_stack_was", XDP, "Unreleased reference id=1",
+		{ NEW(-8, 0, 3), FP(R1, -16), MOV_K(R2, 0), MOV_K(R3, 1), CALL(BITS_NEW),
+			RETURN(0) } },
+	{ "numbers_over_bits", XDP, "expected uninitialized iter_num as arg #0",
+		{ BITS(-16, -32, 1), NEW(-8, 0, 3), RETURN(0) } },
+	{ "numbers_of_bits", XDP, "expected an initialized iter_num as arg #0",
+		{ BITS(-16, -32, 1), NEXT(-16), RETURN(0) } },
+	{ "bits_at_their_other_half", XDP, "cannot pass in iter at an offset=-8",
+		{ BITS(-16, -32, 1), FP(R1, -8), CALL(BITS_NEXT), RETURN(0) } },
+	{ "bits_between_two", XDP, "expected an initialized iter_bits as arg #0",
+		{ BITS(-16, -64, 1), BITS(-32, -64, 1), FP(R1, -24), CALL(BITS_NEXT), RETURN(0) } },
+	{ "bits_overwritten_in_part", XDP, "expected an initialized iter_bits as arg #0",
+		{ BITS(-16, -32, 1), ST(BPF_B, R10, -8, 0), BITS_END(-16), RETURN(0) } },
+	{ "bits_read", XDP, "invalid read from stack",
+		{ BITS(-16, -32, 1), LDX(BPF_DW, R0, R10, -16), BITS_END(-16), RETURN(0) } },
+	{ "bits_again", XDP, ACCEPT,
+		{ ST(BPF_DW, R10, -24, 6), BITS(-16, -24, 1), BITS_END(-16), BITS(-16, -24, 1),
+			MOV_K(R6, 0), SUM_BITS(-16), BITS_END(-16), MOV_X(R0, R6), EXIT } },
+
+	/* What cannot be an address of the kernel is told from where nothing is. */
+	{ "probe_read_kernel_of_null_8", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 8), MOV_K(R3, 0), HELPER(BPF_FUNC_probe_read_kernel),
+			EXIT } },
+	{ "probe_read_kernel_of_null_0", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 0), MOV_K(R3, 0), HELPER(BPF_FUNC_probe_read_kernel),
+			EXIT } },
+	{ "probe_read_kernel_of_the_first_page_8", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 8), MOV_K(R3, 4095), HELPER(BPF_FUNC_probe_read_kernel),
+			EXIT } },
+	{ "probe_read_kernel_of_the_first_page_0", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 0), MOV_K(R3, 4095), HELPER(BPF_FUNC_probe_read_kernel),
+			EXIT } },
+	{ "probe_read_kernel_of_the_last_byte_8", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 8), MOV_K(R3, -1), HELPER(BPF_FUNC_probe_read_kernel),
+			EXIT } },
+	{ "probe_read_kernel_of_the_last_byte_0", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 0), MOV_K(R3, -1), HELPER(BPF_FUNC_probe_read_kernel),
+			EXIT } },
+	{ "probe_read_kernel_of_no_address_8", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 8), LD_IMM64(R3, 0), ALU_K(BPF_OR, R3, 1),
+			ALU_K(BPF_LSH, R3, 47), HELPER(BPF_FUNC_probe_read_kernel), EXIT } },
+	{ "probe_read_kernel_of_no_address_0", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 0), LD_IMM64(R3, 0), ALU_K(BPF_OR, R3, 1),
+			ALU_K(BPF_LSH, R3, 47), HELPER(BPF_FUNC_probe_read_kernel), EXIT } },
+	{ "probe_read_kernel_str_of_null_8", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 8), MOV_K(R3, 0), HELPER(BPF_FUNC_probe_read_kernel_str),
+			EXIT } },
+	{ "probe_read_kernel_str_of_null_0", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 0), MOV_K(R3, 0), HELPER(BPF_FUNC_probe_read_kernel_str),
+			EXIT } },
+	{ "probe_read_kernel_str_of_the_first_page_8", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 8), MOV_K(R3, 4095), HELPER(BPF_FUNC_probe_read_kernel_str),
+			EXIT } },
+	{ "probe_read_kernel_str_of_the_first_page_0", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 0), MOV_K(R3, 4095), HELPER(BPF_FUNC_probe_read_kernel_str),
+			EXIT } },
+	{ "probe_read_kernel_str_of_the_last_byte_8", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 8), MOV_K(R3, -1), HELPER(BPF_FUNC_probe_read_kernel_str),
+			EXIT } },
+	{ "probe_read_kernel_str_of_the_last_byte_0", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 0), MOV_K(R3, -1), HELPER(BPF_FUNC_probe_read_kernel_str),
+			EXIT } },
+	{ "probe_read_kernel_str_of_no_address_8", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 8), LD_IMM64(R3, 0), ALU_K(BPF_OR, R3, 1),
+			ALU_K(BPF_LSH, R3, 47), HELPER(BPF_FUNC_probe_read_kernel_str), EXIT } },
+	{ "probe_read_kernel_str_of_no_address_0", XDP, ACCEPT,
+		{ FP(R1, -8), MOV_K(R2, 0), LD_IMM64(R3, 0), ALU_K(BPF_OR, R3, 1),
+			ALU_K(BPF_LSH, R3, 47), HELPER(BPF_FUNC_probe_read_kernel_str), EXIT } },
+
+	/* What the device notes is for programs that are bound to it, whether they ask or not. */
+	{ "note_of_no_device", XDP, "metadata kfuncs require device-bound program",
+		{ FP(R2, -8), CALL(RX_TIMESTAMP), RETURN(0) } },
+	{ "note_never_asked_for", XDP, "metadata kfuncs require device-bound program",
+		{ RETURN(0), CALL(RX_TIMESTAMP), RETURN(0) } },
+	{ "note_on_cls", CLS, "metadata kfuncs require device-bound program",
+		{ FP(R2, -8), CALL(RX_TIMESTAMP), RETURN(0) } },
 
 	/* Strings may be anywhere. */
 	{ "string_at_a_number", XDP, ACCEPT, { MOV_K(R1, 0), CALL(STRLEN), EXIT } },
