@@ -256,6 +256,7 @@ static int configure(
 		conf.rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
 	}
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	port->sends_segments = conf.txmode.offloads;
 	err = find_hints(port, conf.rxmode.offloads);
 	if (err)
 		return err;

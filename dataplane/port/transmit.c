@@ -35,6 +35,23 @@ void sl_transmit_free(struct rte_mbuf **pkts, unsigned n)
 		rte_pktmbuf_free_bulk(pkts, n);
 }
 
+/* For a driver that would send the first segment only, or worse. Returns how many are left. */
+static unsigned join_segments(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (pkts[i]->nb_segs == 1 || rte_pktmbuf_linearize(pkts[i]) == 0) {
+			pkts[kept++] = pkts[i];
+			continue;
+		}
+		sl_worker_count_add(worker, port->id, SLUICE_NO_ROOM, 1);
+		rte_pktmbuf_free(pkts[i]);
+	}
+	return kept;
+}
+
 static void send_queue(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	struct rte_mbuf **pkts, unsigned n)
 {
@@ -57,6 +74,8 @@ static void send_or_hand_over(
 	struct rte_ring *ring;
 	unsigned put;
 
+	if (sl_unlikely(!port->sends_segments))
+		n = join_segments(worker, port, pkts, n);
 	if (sl_likely(worker->index < port->tx_queues)) {
 		send_queue(worker, port, worker->index, pkts, n);
 		return;
