@@ -1,6 +1,7 @@
 #include <sluice/bpf.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,13 +16,28 @@
  */
 
 #define MIX_FACTOR 0x01000193
-#define PACKET_BYTES 100
+#define PACKET_MIN 60
+#define PACKET_MAX 200
 
 typedef long (*bpf_fn)(int cmd, union bpf_attr *attr, unsigned size);
+
+/* How often a program reads and writes what, by offset and width. */
+#define CTX_MAX 200
+#define WIDTHS 4
+
+struct tally {
+	unsigned reads[CTX_MAX][WIDTHS], writes[CTX_MAX][WIDTHS];
+};
 
 struct assembler {
 	struct bpf_insn insns[2048];
 	unsigned count;
+	struct tally tally;
+};
+
+struct packet {
+	uint32_t len;
+	uint8_t bytes[PACKET_MAX];
 };
 
 struct outcome {
@@ -66,6 +82,7 @@ static void emit_mix(struct assembler *as)
 
 static void emit_read(struct assembler *as, unsigned offset, unsigned width)
 {
+	as->tally.reads[offset][__builtin_ctz(width)]++;
 	emit(as, BPF_LDX | BPF_MEM | width_bits(width), 1, 6, (short)offset, 0);
 	emit_mix(as);
 }
@@ -88,6 +105,7 @@ static void emit_write(struct assembler *as, unsigned offset, unsigned width)
 {
 	uint64_t value = below(2) ? random64() : below(70000);
 
+	as->tally.writes[offset][__builtin_ctz(width)]++;
 	if (below(3) == 0) {
 		emit(as, BPF_ST | BPF_MEM | width_bits(width), 6, 0, (short)offset,
 			(int)(uint32_t)(value & INT32_MAX));
@@ -100,11 +118,14 @@ static void emit_write(struct assembler *as, unsigned offset, unsigned width)
 
 static void emit_some_write(struct assembler *as, enum bpf_prog_type type)
 {
-	const struct sl_field *field;
+	const struct sl_field *fields, *field;
+	unsigned count, width, offset;
 
-	for (int tries = 0; tries < 1000; tries++) {
-		unsigned width = 1u << below(4), offset = below(sl_ctx_size(type)) & ~(width - 1);
-
+	fields = sl_fields_of(type, &count);
+	for (int tries = 0; tries < 10000; tries++) {
+		field = &fields[below(count)];
+		width = 1u << below(4);
+		offset = (field->offset + below(field->size)) & ~(width - 1);
 		if (sl_field_access(type, 0, offset, width, true, false, &field) != 0)
 			continue;
 		emit_write(as, offset, width);
@@ -133,9 +154,21 @@ static void emit_pointers(struct assembler *as, enum bpf_prog_type type)
 	emit_mix(as);
 }
 
+/* The one way to the type of the time stamp. */
+static void emit_set_tstamp(struct assembler *as)
+{
+	emit(as, BPF_ALU64 | BPF_MOV | BPF_X, 1, 6, 0, 0);
+	emit(as, BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, (int)below(2) * (int)below(1u << 30));
+	emit(as, BPF_ALU64 | BPF_MOV | BPF_K, 3, 0, 0, (int)below(4));
+	emit(as, BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_skb_set_tstamp);
+	emit(as, BPF_ALU64 | BPF_MOV | BPF_X, 1, 0, 0, 0);
+	emit_mix(as);
+}
+
 static void make_program(struct assembler *as, enum bpf_prog_type type, unsigned writes)
 {
 	as->count = 0;
+	memset(&as->tally, 0, sizeof(as->tally));
 	emit(as, BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0);
 	emit(as, BPF_ALU64 | BPF_MOV | BPF_K, 9, 0, 0, 1);
 	emit_pointers(as, type);
@@ -143,6 +176,8 @@ static void make_program(struct assembler *as, enum bpf_prog_type type, unsigned
 		emit_reads(as, type);
 	for (unsigned i = 0; i < writes && type != BPF_PROG_TYPE_XDP; i++)
 		emit_some_write(as, type);
+	if (writes && (type == BPF_PROG_TYPE_SCHED_CLS || type == BPF_PROG_TYPE_SCHED_ACT))
+		emit_set_tstamp(as);
 	emit_reads(as, type);
 	emit(as, BPF_ALU64 | BPF_MOV | BPF_X, 0, 9, 0, 0);
 	emit(as, BPF_ALU64 | BPF_RSH | BPF_K, 9, 0, 0, 32);
@@ -161,7 +196,7 @@ static void make_skb(struct __sk_buff *skb)
 	for (int i = 0; i < 5; i++)
 		skb->cb[i] = (uint32_t)random64();
 	skb->tstamp = random64();
-	skb->wire_len = below(2) ? PACKET_BYTES + below(1000) : 0;
+	skb->wire_len = below(2) ? PACKET_MAX + below(1000) : 0;
 	skb->gso_segs = below(2) ? below(70000) : 0;
 	skb->gso_size = below(2) ? below(70000) : 0;
 	skb->hwtstamp = random64();
@@ -169,11 +204,11 @@ static void make_skb(struct __sk_buff *skb)
 		((uint32_t *)skb)[below(sizeof(*skb) / 4)] = 1;
 }
 
-static void make_md(struct xdp_md *md)
+static void make_md(struct xdp_md *md, uint32_t len)
 {
 	memset(md, 0, sizeof(*md));
 	md->data = below(2) ? below(12) * 4 : 0;
-	md->data_end = PACKET_BYTES;
+	md->data_end = len;
 	md->ingress_ifindex = below(2);
 	if (below(10) == 0)
 		((uint32_t *)md)[below(sizeof(*md) / 4)] = below(300);
@@ -191,22 +226,36 @@ static int load(bpf_fn bpf, enum bpf_prog_type type, const struct assembler *as)
 	return (int)bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
-/* The errno of the test run, or 0. */
-static int test_run(
-	bpf_fn bpf, int prog_fd, const void *ctx, uint32_t ctx_len, struct outcome *ret_outcome)
+/* Of some protocol, to somebody or everybody. */
+static void make_packet(struct packet *p)
 {
-	static uint8_t packet[PACKET_BYTES], packet_out[PACKET_BYTES];
+	static const uint16_t protocols[] = { 0x0800, 0x86dd, 0x0806, 0x8100, 0x88a8, 0x0100, 0 };
+	uint16_t protocol = protocols[below(sizeof(protocols) / sizeof(protocols[0]))];
+
+	p->len = PACKET_MIN + below(PACKET_MAX - PACKET_MIN);
+	for (uint32_t i = 0; i < sizeof(p->bytes); i++)
+		p->bytes[i] = (uint8_t)random64();
+	if (below(3) == 0)
+		memset(p->bytes, below(2) ? 0xff : 0, 6);
+	if (protocol) {
+		p->bytes[12] = (uint8_t)(protocol >> 8);
+		p->bytes[13] = (uint8_t)protocol;
+	}
+}
+
+/* The errno of the test run, or 0. */
+static int test_run(bpf_fn bpf, int prog_fd, const struct packet *packet, const void *ctx,
+	uint32_t ctx_len, struct outcome *ret_outcome)
+{
+	static uint8_t packet_out[PACKET_MAX];
 	union bpf_attr attr;
 	long ret;
 
-	/* IPv4, to everybody. */
-	memset(packet, 0xff, 6);
-	packet[12] = 8;
 	memset(ret_outcome, 0, sizeof(*ret_outcome));
 	memset(&attr, 0, sizeof(attr));
 	attr.test.prog_fd = (uint32_t)prog_fd;
-	attr.test.data_in = (unsigned long)packet;
-	attr.test.data_size_in = sizeof(packet);
+	attr.test.data_in = (unsigned long)packet->bytes;
+	attr.test.data_size_in = packet->len;
 	attr.test.data_out = (unsigned long)packet_out;
 	attr.test.data_size_out = sizeof(packet_out);
 	attr.test.ctx_in = (unsigned long)ctx;
@@ -220,26 +269,97 @@ static int test_run(
 	return ret == 0 ? 0 : errno;
 }
 
-static void compare_run(int kernel_fd, int our_fd, const void *ctx, uint32_t ctx_len)
+/* A random packet and context through both. Whether both have run. */
+static bool compare_run(enum bpf_prog_type type, int kernel_fd, int our_fd)
 {
+	bool xdp = type == BPF_PROG_TYPE_XDP;
 	struct outcome theirs, ours;
-	int their_errno = test_run(oracle_bpf, kernel_fd, ctx, ctx_len, &theirs);
-	int our_errno = test_run(sluice_bpf, our_fd, ctx, ctx_len, &ours);
+	int their_errno, our_errno;
+	struct packet packet;
+	union {
+		struct __sk_buff skb;
+		struct xdp_md md;
+	} ctx;
+	uint32_t ctx_len = xdp ? sizeof(ctx.md) : sizeof(ctx.skb);
 
+	make_packet(&packet);
+	if (xdp)
+		make_md(&ctx.md, packet.len);
+	else
+		make_skb(&ctx.skb);
+	their_errno = test_run(oracle_bpf, kernel_fd, &packet, &ctx, ctx_len, &theirs);
+	our_errno = test_run(sluice_bpf, our_fd, &packet, &ctx, ctx_len, &ours);
 	EXPECT_EQ(our_errno, their_errno);
 	if (our_errno || their_errno)
-		return;
+		return false;
 	EXPECT_EQ(ours.ret, theirs.ret);
 	EXPECT_EQ(ours.ctx_len, theirs.ctx_len);
 	EXPECT_MEMEQ(ours.ctx, theirs.ctx, ours.ctx_len);
+	return true;
+}
+
+static void add_tally(struct tally *to, const struct tally *made)
+{
+	for (unsigned at = 0; at < CTX_MAX; at++) {
+		for (unsigned w = 0; w < WIDTHS; w++) {
+			to->reads[at][w] += made->reads[at][w];
+			to->writes[at][w] += made->writes[at][w];
+		}
+	}
+}
+
+static unsigned sum_of(unsigned counts[CTX_MAX][WIDTHS], const struct sl_field *field, unsigned w)
+{
+	unsigned sum = 0;
+
+	for (unsigned at = field->offset; at < field->offset + field->size; at++)
+		sum += counts[at][w];
+	return sum;
+}
+
+/*
+ * What has been compared how often, by width. Nothing that is allowed may be missing: no width of a
+ * read, no field that can be written.
+ */
+static void report(const struct probe_type *type, struct tally *done)
+{
+	const struct sl_field *fields;
+	unsigned count;
+
+	fields = sl_fields_of(type->type, &count);
+	printf("%-14s %-16s %28s %28s\n", type->name, "field", "reads of 1, 2, 4, 8 bytes",
+		"writes of 1, 2, 4, 8 bytes");
+	for (unsigned i = 0; i < count; i++) {
+		const struct sl_field *field = &fields[i];
+		bool readable = field->readable_by & SL_PROG_BIT(type->type);
+		unsigned writes = 0;
+
+		if (field->kind != SL_FIELD_SCALAR || !readable || field->only_attach)
+			continue;
+		printf("%-14s %-16s", "", field->name);
+		for (unsigned w = 0; w < WIDTHS; w++) {
+			unsigned reads = sum_of(done->reads, field, w);
+
+			printf(" %6u", reads);
+			if (field->read_widths & 1u << w && field->size >= 1u << w)
+				EXPECT_GT(reads, 0);
+		}
+		for (unsigned w = 0; w < WIDTHS; w++) {
+			printf(" %6u", sum_of(done->writes, field, w));
+			writes += sum_of(done->writes, field, w);
+		}
+		printf("\n");
+		if (field->writable_by & SL_PROG_BIT(type->type))
+			EXPECT_GT(writes, 0);
+	}
 }
 
 static void compare_type(const struct probe_type *type, unsigned programs)
 {
 	static struct assembler as;
-	struct __sk_buff skb;
-	struct xdp_md md;
+	static struct tally done;
 
+	memset(&done, 0, sizeof(done));
 	for (unsigned i = 0; i < programs; i++) {
 		int kernel_fd, our_fd;
 
@@ -249,40 +369,30 @@ static void compare_type(const struct probe_type *type, unsigned programs)
 		EXPECT_EQ(our_fd >= 0, kernel_fd >= 0);
 		for (int run = 0; run < 20 && our_fd >= 0 && kernel_fd >= 0; run++) {
 			TRACE_PUSH("%s, program %u, run %d", type->name, i, run);
-			make_skb(&skb);
-			make_md(&md);
-			if (type->type == BPF_PROG_TYPE_XDP)
-				compare_run(kernel_fd, our_fd, &md, sizeof(md));
-			else
-				compare_run(kernel_fd, our_fd, &skb, sizeof(skb));
+			if (compare_run(type->type, kernel_fd, our_fd))
+				add_tally(&done, &as.tally);
 			TRACE_POP();
 		}
 		close(kernel_fd);
 		close(our_fd);
 	}
+	report(type, &done);
 }
 
 /* One read at a time, so that a difference has a name. */
 static void compare_read(const struct probe_type *type, unsigned offset, unsigned width)
 {
-	struct assembler as = { .count = 0 };
+	static struct assembler as;
 	int kernel_fd, our_fd;
-	struct __sk_buff skb;
-	struct xdp_md md;
 
+	as.count = 0;
 	TRACE_PUSH("%u bytes at %u of %s", width, offset, type->name);
 	emit(&as, BPF_LDX | BPF_MEM | width_bits(width), 0, 1, (short)offset, 0);
 	emit(&as, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 	kernel_fd = load(oracle_bpf, type->type, &as);
 	our_fd = load(sluice_bpf, type->type, &as);
-	for (int run = 0; run < 3; run++) {
-		make_skb(&skb);
-		make_md(&md);
-		if (type->type == BPF_PROG_TYPE_XDP)
-			compare_run(kernel_fd, our_fd, &md, sizeof(md));
-		else
-			compare_run(kernel_fd, our_fd, &skb, sizeof(skb));
-	}
+	for (int run = 0; run < 3; run++)
+		compare_run(type->type, kernel_fd, our_fd);
 	close(kernel_fd);
 	close(our_fd);
 	TRACE_POP();
@@ -308,5 +418,5 @@ TEST(context, reads_and_writes_are_the_kernels)
 {
 	ORACLE_OR_SKIP();
 	for (size_t i = 0; i < probe_type_count; i++)
-		compare_type(&probe_types[i], probe_types[i].type == BPF_PROG_TYPE_XDP ? 2 : 4);
+		compare_type(&probe_types[i], probe_types[i].type == BPF_PROG_TYPE_XDP ? 2 : 12);
 }
