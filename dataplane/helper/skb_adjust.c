@@ -195,24 +195,49 @@ const struct sl_helper sl_helper_skb_adjust_room = {
 	.args = { SL_ARG_CTX, SL_ARG_ANYTHING, SL_ARG_ANYTHING, SL_ARG_ANYTHING },
 };
 
-/* A new length; what is added at the end is zero. All of the packet ends up in one segment. */
+/* Where the first segment's buffer cannot hold all of the packet. */
+static int change_len_in_segments(struct sl_ctx *ctx, uint32_t new_len)
+{
+	if (new_len > ctx->len) {
+		if (!ctx->mbuf->next || !sl_segments_extend(ctx, new_len - ctx->len))
+			return -ENOMEM;
+		ctx->len = new_len;
+	} else if (new_len < ctx->len && !sl_segments_trim(ctx, ctx->len - new_len)) {
+		return -ENOMEM;
+	}
+	sl_segments_pull(ctx, new_len);
+	return 0;
+}
+
+static int change_len(struct sl_ctx *ctx, uint32_t new_len)
+{
+	if (!sl_segments_pull(ctx, ctx->len) || !sl_segments_tailroom(ctx, new_len))
+		return change_len_in_segments(ctx, new_len);
+	if (new_len > ctx->len)
+		memset(ctx->data_end, 0, new_len - ctx->len);
+	ctx->data_end = ctx->data + new_len;
+	ctx->len = new_len;
+	return 0;
+}
+
+/*
+ * A new length; what is added at the end is zero. All of the packet ends up in one segment, if that
+ * is large enough.
+ */
 SL_HELPER_FN(skb_change_tail)
 {
 	uint32_t new_len = (uint32_t)r2;
 	int32_t network = sl_skb_network_offset(ctx);
+	int ret;
 
 	if (r3 || new_len > SKB_MAX_LEN || (network > 0 && new_len < (uint32_t)network))
 		return sl_helper_ret(-EINVAL);
 	if (ctx->encapsulation)
 		return sl_helper_ret(-SL_ENOTSUPP);
-	if (!sl_segments_pull(ctx, ctx->len) || !sl_segments_tailroom(ctx, new_len))
-		return sl_helper_ret(-ENOMEM);
-	if (new_len > ctx->len)
-		memset(ctx->data_end, 0, new_len - ctx->len);
-	ctx->data_end = ctx->data + new_len;
-	ctx->len = new_len;
-	ctx->gso_segs = ctx->gso_size = 0;
-	return 0;
+	ret = change_len(ctx, new_len);
+	if (ret == 0)
+		ctx->gso_segs = ctx->gso_size = 0;
+	return sl_helper_ret(ret);
 }
 
 const struct sl_helper sl_helper_skb_change_tail = {
