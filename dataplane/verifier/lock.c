@@ -1,6 +1,7 @@
 #include "env.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "btf_record.h"
 #include "kfunc.h"
@@ -86,19 +87,20 @@ int sl_check_lock_arg(struct sl_env *env, unsigned regno, bool taken)
 	return taken ? take(env, reg) : release(env, reg);
 }
 
-/* Loops over numbers are fine. */
-static bool is_iterator(const struct bpf_insn *insn)
+/* Loops over numbers are fine, those over anything else are not. */
+static bool is_number_iterator(const struct bpf_insn *insn)
 {
 	const struct sl_kfunc *kfunc =
 		sl_insn_is_kfunc_call(insn) ? sl_kfunc_peek((uint32_t)insn->imm) : NULL;
 
-	return kfunc && kfunc->iter;
+	return kfunc && kfunc->iter && strcmp(kfunc->iter, "num") == 0;
 }
 
 int sl_check_call_locked(struct sl_env *env, const struct bpf_insn *insn)
 {
 	if (!env->cur->lock_map || insn->src_reg == BPF_PSEUDO_CALL ||
-		(insn->src_reg == 0 && insn->imm == BPF_FUNC_spin_unlock) || is_iterator(insn))
+		(insn->src_reg == 0 && insn->imm == BPF_FUNC_spin_unlock) ||
+		is_number_iterator(insn))
 		return 0;
 	sl_say(env, "function calls are not allowed while holding a lock\n");
 	return -EINVAL;

@@ -97,6 +97,42 @@ static void maps_free(struct maps *m)
 #define JUMP(op, d, i, o) INSN(BPF_JMP | (op) | BPF_K, d, 0, o, i)
 #define CALL(id) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, id)
 #define SUB(to) INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_CALL, 0, to)
+enum kfunc {
+	NUM_NEW,
+	NUM_NEXT,
+	NUM_DESTROY,
+	BITS_NEW,
+	BITS_DESTROY,
+	STRLEN,
+	RCU_LOCK,
+	RCU_UNLOCK,
+	KFUNCS,
+};
+
+static const char *const kfunc_names[KFUNCS] = {
+	[NUM_NEW] = "bpf_iter_num_new",
+	[NUM_NEXT] = "bpf_iter_num_next",
+	[NUM_DESTROY] = "bpf_iter_num_destroy",
+	[BITS_NEW] = "bpf_iter_bits_new",
+	[BITS_DESTROY] = "bpf_iter_bits_destroy",
+	[STRLEN] = "bpf_strlen",
+	[RCU_LOCK] = "bpf_rcu_read_lock",
+	[RCU_UNLOCK] = "bpf_rcu_read_unlock",
+};
+
+static int kfuncs[KFUNCS];
+
+/* Those that the kernel lacks get a number that is no function's. */
+static void find_kfuncs(void)
+{
+	struct btf *btf = btf__parse("/sys/kernel/btf/vmlinux", NULL);
+
+	for (unsigned i = 0; i < KFUNCS; i++)
+		kfuncs[i] = btf ? btf__find_by_name_kind(btf, kfunc_names[i], BTF_KIND_FUNC) : 1;
+	btf__free(btf);
+}
+
+#define KFUNC(n) INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, n)
 #define EXIT() INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 #define MAP(d, which) \
 	INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_MAP_FD, 0, which), INSN(0, 0, 0, 0, 0)
@@ -174,6 +210,26 @@ static const struct row {
 	{ "a helper meanwhile", BPF_PROG_TYPE_XDP,
 		INSNS(LOOKUP(ARRAY, 1), MOVE(6, 0), LOCK(6), CALL(BPF_FUNC_ktime_get_ns), UNLOCK(6),
 			END(0)) },
+	{ "a loop over numbers meanwhile", BPF_PROG_TYPE_XDP,
+		INSNS(LOOKUP(ARRAY, 1), MOVE(6, 0), LOCK(6), MOVE(1, 10), ADD(1, -16), SET(2, 0),
+			SET(3, 3), KFUNC(NUM_NEW), MOVE(1, 10), ADD(1, -16), KFUNC(NUM_NEXT),
+			JUMP(BPF_JNE, 0, 0, -4), MOVE(1, 10), ADD(1, -16), KFUNC(NUM_DESTROY),
+			UNLOCK(6), END(3)) },
+	{ "a loop over numbers that ends unlocked", BPF_PROG_TYPE_XDP,
+		INSNS(LOOKUP(ARRAY, 1), MOVE(6, 0), MOVE(1, 10), ADD(1, -16), SET(2, 0), SET(3, 3),
+			KFUNC(NUM_NEW), MOVE(1, 10), ADD(1, -16), KFUNC(NUM_NEXT),
+			JUMP(BPF_JEQ, 0, 0, 7), LOCK(6), UNLOCK(6), JUMP(BPF_JA, 0, 0, -11),
+			MOVE(1, 10), ADD(1, -16), KFUNC(NUM_DESTROY), END(4)) },
+	{ "bits meanwhile", BPF_PROG_TYPE_XDP,
+		INSNS(LOOKUP(ARRAY, 1), MOVE(6, 0), LOCK(6), MOVE(1, 10), ADD(1, -24), SET(2, 0),
+			SET(3, 3), KFUNC(BITS_NEW), MOVE(1, 10), ADD(1, -24), KFUNC(BITS_DESTROY),
+			UNLOCK(6), END(0)) },
+	{ "a string meanwhile", BPF_PROG_TYPE_XDP,
+		INSNS(LOOKUP(ARRAY, 1), MOVE(6, 0), LOCK(6), SET(1, 0), KFUNC(STRLEN), UNLOCK(6),
+			END(0)) },
+	{ "a section meanwhile", BPF_PROG_TYPE_XDP,
+		INSNS(LOOKUP(ARRAY, 1), MOVE(6, 0), LOCK(6), KFUNC(RCU_LOCK), KFUNC(RCU_UNLOCK),
+			UNLOCK(6), END(0)) },
 	{ "read by load", BPF_PROG_TYPE_XDP,
 		INSNS(LOOKUP(ARRAY, 1), LOAD(BPF_W, 0, 0, 4), EXIT()) },
 	{ "read by a wide load", BPF_PROG_TYPE_XDP,
@@ -215,6 +271,9 @@ static int load(enum side side, const struct maps *m, const struct row *row)
 		if (insns[i].code == (BPF_LD | BPF_IMM | BPF_DW)) {
 			insns[i].imm = m->fds[insns[i].imm];
 			i++;
+		} else if (insns[i].src_reg == BPF_PSEUDO_KFUNC_CALL &&
+			   insns[i].code == (BPF_JMP | BPF_CALL)) {
+			insns[i].imm = kfuncs[insns[i].imm];
 		}
 	memset(&attr, 0, sizeof(attr));
 	attr.prog_type = row->type;
@@ -284,6 +343,7 @@ TEST(spin_lock, programs_are_judged_as_by_the_kernel)
 	struct maps m[SIDES];
 
 	ORACLE_OR_SKIP();
+	find_kfuncs();
 	for (int s = 0; s < SIDES; s++) {
 		m[s] = maps_new(s);
 		fill(s, &m[s]);
