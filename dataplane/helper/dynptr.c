@@ -45,6 +45,11 @@ const struct sl_kfunc sl_kfunc_dynptr_from_skb = {
 	.rdonly = &sl_kfunc_dynptr_from_skb_rdonly.call,
 };
 
+const struct sl_kfunc sl_kfunc_dynptr_from_skb_meta = {
+	.call = { SL_KFUNC_ROW(dynptr_from_skb_meta, TC), .args = FROM_PACKET_ARGS,
+		.dynptr = SL_DYNPTR_SKB_META },
+};
+
 const struct sl_kfunc sl_kfunc_dynptr_from_xdp = {
 	.call = { SL_KFUNC_ROW(dynptr_from_xdp, XDP), .args = FROM_PACKET_ARGS,
 		.dynptr = SL_DYNPTR_XDP },

@@ -12,6 +12,7 @@ enum sl_dynptr_type {
 	SL_DYNPTR_RINGBUF, /* a record that is reserved: a reference */
 	SL_DYNPTR_SKB,
 	SL_DYNPTR_XDP,
+	SL_DYNPTR_SKB_META, /* what XDP put in front of the packet */
 	SL_DYNPTR_ANY, /* verifier: an argument, of which only the caller knows more */
 };
 

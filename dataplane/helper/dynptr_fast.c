@@ -66,6 +66,47 @@ SL_HELPER_FN(dynptr_from_xdp)
 	return from_packet(ctx, (struct sl_dynptr *)r3, SL_DYNPTR_XDP, r2);
 }
 
+SL_FAST
+SL_HELPER_FN(dynptr_from_skb_meta)
+{
+	struct sl_dynptr *dynptr = (struct sl_dynptr *)r3;
+
+	sl_dynptr_set_null(dynptr);
+	if (r2)
+		return (uint32_t)-EINVAL;
+	sl_dynptr_init(
+		dynptr, THE_PACKET, SL_DYNPTR_SKB_META, 0, (uint32_t)(ctx->data - ctx->data_meta));
+	return 0;
+}
+
+/* NULL for what is no metadata any longer: helpers that add and remove headers drop it. */
+static inline uint8_t *metadata(struct sl_ctx *ctx, uint32_t at, uint32_t len)
+{
+	if (sl_unlikely((uint64_t)at + len > (uint64_t)(ctx->data - ctx->data_meta)))
+		return NULL;
+	return ctx->data_meta + at;
+}
+
+static inline int read_metadata(struct sl_ctx *ctx, void *to, uint32_t at, uint32_t len)
+{
+	const uint8_t *from = metadata(ctx, at, len);
+
+	if (!from)
+		return -EFAULT;
+	memmove(to, from, len);
+	return 0;
+}
+
+static inline int write_metadata(struct sl_ctx *ctx, uint32_t at, const void *from, uint32_t len)
+{
+	uint8_t *to = metadata(ctx, at, len);
+
+	if (!to)
+		return -EFAULT;
+	memmove(to, from, len);
+	return 0;
+}
+
 static inline int read_bytes(struct sl_ctx *ctx, void *to, uint32_t len,
 	const struct sl_dynptr *from, uint32_t offset, uint64_t flags)
 {
@@ -84,6 +125,8 @@ static inline int read_bytes(struct sl_ctx *ctx, void *to, uint32_t len,
 		return (int)sl_bpf_skb_load_bytes(ctx, 0, at, (uint64_t)to, len, 0);
 	case SL_DYNPTR_XDP:
 		return (int)sl_bpf_xdp_load_bytes(ctx, 0, at, (uint64_t)to, len, 0);
+	case SL_DYNPTR_SKB_META:
+		return read_metadata(ctx, to, at, len);
 	default:
 		return -EFAULT;
 	}
@@ -111,6 +154,8 @@ static inline int write_bytes(struct sl_ctx *ctx, const struct sl_dynptr *to, ui
 		if (flags)
 			return -EINVAL;
 		return (int)sl_bpf_xdp_store_bytes(ctx, 0, at, (uint64_t)from, len, 0);
+	case SL_DYNPTR_SKB_META:
+		return flags ? -EINVAL : write_metadata(ctx, at, from, len);
 	default:
 		return -EFAULT;
 	}
@@ -190,6 +235,8 @@ static inline uint8_t *slice(struct sl_ctx *ctx, const struct sl_dynptr *dynptr,
 		return skb_slice(ctx, at, len, buffer);
 	case SL_DYNPTR_XDP:
 		return xdp_slice(ctx, at, len, buffer);
+	case SL_DYNPTR_SKB_META:
+		return metadata(ctx, at, len);
 	default:
 		return NULL;
 	}

@@ -20,6 +20,7 @@ static const char *const type_names[] = {
 	[SL_DYNPTR_RINGBUF] = "ringbuf",
 	[SL_DYNPTR_SKB] = "skb",
 	[SL_DYNPTR_XDP] = "xdp",
+	[SL_DYNPTR_SKB_META] = "skb_meta",
 	[SL_DYNPTR_ANY] = "local",
 };
 
@@ -217,7 +218,8 @@ int sl_dynptr_check_call(struct sl_env *env, const struct sl_call_meta *meta)
 			sl_reg_type_name(r1));
 		return -EACCES;
 	}
-	if (meta->helper->id == BPF_FUNC_dynptr_write && meta->dynptr_type == SL_DYNPTR_SKB) {
+	if (meta->helper->id == BPF_FUNC_dynptr_write &&
+		(meta->dynptr_type == SL_DYNPTR_SKB || meta->dynptr_type == SL_DYNPTR_SKB_META)) {
 		sl_state_forget_packet(env->cur);
 		env->facts->changes_packet = true;
 	}

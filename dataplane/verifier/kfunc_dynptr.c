@@ -97,7 +97,8 @@ int sl_kfunc_set_slice(struct sl_env *env, const struct sl_kfunc_args *args)
 	r0->dynptr_id = args->meta.dynptr_id;
 	r0->ref_id = args->meta.dynptr_ref ? args->meta.dynptr_ref : args->buffer.ref_id;
 	sl_slice_set_buffer(r0, &args->buffer, args->size);
-	if (type == SL_DYNPTR_SKB || type == SL_DYNPTR_XDP || type == SL_DYNPTR_ANY)
+	if (type == SL_DYNPTR_SKB || type == SL_DYNPTR_XDP || type == SL_DYNPTR_SKB_META ||
+		type == SL_DYNPTR_ANY)
 		r0->flags |= SL_REG_PACKET_SLICE;
 	if (!(args->kfunc->flags & SL_KFUNC_WRITES_PACKET)) {
 		r0->flags |= SL_REG_RDONLY;

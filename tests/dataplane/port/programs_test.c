@@ -11,6 +11,7 @@
 
 #include "bed.h"
 #include "defs.h"
+#include "port.h"
 #include "test.h"
 
 /*
@@ -237,6 +238,122 @@ TEST(segments, move_their_end)
 		if (by[i] > 0)
 			EXPECT_EQ(frame[200], 0);
 	}
+	bed_close(&bed);
+}
+
+/* As a driver that knows of one segment needs them, or not at all. */
+TEST(segments, are_joined_for_drivers_that_do_not)
+{
+	uint8_t frame[RING_FRAME_MAX];
+	struct program p;
+
+	ASSERT_TRUE(bed_open(&bed, 1));
+	EXPECT_TRUE(sl_port_peek(bed.a.ifindex)->sends_segments);
+	sl_port_peek(bed.a.ifindex)->sends_segments = false;
+	p.count = 0;
+	add(&p, MOV(0, XDP_TX));
+	add(&p, EXIT);
+	EXPECT_EQ(load_and_attach(&p, &bed.a, BPF_F_XDP_HAS_FRAGS, 0), 0);
+	send_pieces(2, 100);
+	EXPECT_EQ(ring_receive(&bed.a, frame), 200);
+	EXPECT_EQ(frame[100], 100);
+	EXPECT_EQ(counter_of(&bed.a, SLUICE_NO_ROOM), 0);
+	send_pieces(4, 1000);
+	EXPECT_EQ(counter_of(&bed.a, SLUICE_NO_ROOM), 1);
+	EXPECT_EQ(counter_of(&bed.a, SLUICE_TX), 1);
+	bed_close(&bed);
+}
+
+/* ---- metadata ---- */
+
+/* Eight bytes in front of the packet, from a constant. */
+static void put_metadata(struct program *p)
+{
+	begin(p);
+	add(p, MOVX(1, 6));
+	add(p, MOV(2, -8));
+	add(p, CALL(BPF_FUNC_xdp_adjust_meta));
+	add(p, LDX(BPF_W, 1, 6, offsetof(struct xdp_md, data_meta)));
+	add(p, LDX(BPF_W, 2, 6, offsetof(struct xdp_md, data)));
+	add(p, MOVX(3, 1));
+	add(p, ADD(3, 8));
+	add(p, INSN(BPF_JMP | BPF_JGT | BPF_X, 3, 2, 1, 0));
+	add(p, ST(BPF_DW, 1, 0, 0x11223344));
+	add(p, MOV(0, XDP_PASS));
+	add(p, EXIT);
+}
+
+/* Results: its size, then itself, changed by the dynptr to what R6's data_meta shows. */
+static void get_metadata(struct program *p, int from_skb_meta, int size)
+{
+	begin(p);
+	add(p, MOVX(1, 6));
+	add(p, MOV(2, 0));
+	add(p, MOVX(3, 10));
+	add(p, ADD(3, -24));
+	add(p, KFUNC(from_skb_meta));
+	add(p, MOVX(1, 10));
+	add(p, ADD(1, -24));
+	add(p, KFUNC(size));
+	add(p, STX(BPF_DW, 7, 0, 0));
+	add(p, MOVX(1, 7));
+	add(p, ADD(1, 8));
+	add(p, MOV(2, 8));
+	add(p, MOVX(3, 10));
+	add(p, ADD(3, -24));
+	add(p, MOV(4, 0));
+	add(p, MOV(5, 0));
+	add(p, CALL(BPF_FUNC_dynptr_read));
+	add(p, ST(BPF_DW, 10, -8, 0x55667788));
+	add(p, MOVX(1, 10));
+	add(p, ADD(1, -24));
+	add(p, MOV(2, 0));
+	add(p, MOVX(3, 10));
+	add(p, ADD(3, -8));
+	add(p, MOV(4, 8));
+	add(p, MOV(5, 0));
+	add(p, CALL(BPF_FUNC_dynptr_write));
+	add(p, LDX(BPF_W, 1, 6, offsetof(struct __sk_buff, data_meta)));
+	add(p, LDX(BPF_W, 2, 6, offsetof(struct __sk_buff, data)));
+	add(p, MOVX(3, 1));
+	add(p, ADD(3, 8));
+	add(p, INSN(BPF_JMP | BPF_JGT | BPF_X, 3, 2, 2, 0));
+	add(p, LDX(BPF_DW, 1, 1, 0));
+	add(p, STX(BPF_DW, 7, 1, 16));
+	add(p, MOV(0, 0));
+	add(p, EXIT);
+}
+
+TEST(metadata, goes_from_xdp_to_tc)
+{
+	struct btf *btf = btf__parse("/sys/kernel/btf/vmlinux", NULL);
+	struct sluice_tc_filter filter = { .direct_action = true };
+	uint64_t results[RESULTS];
+	int from, size;
+	struct program p;
+
+	if (!btf)
+		SKIP("the kernel does not show its BTF");
+	from = btf__find_by_name_kind(btf, "bpf_dynptr_from_skb_meta", BTF_KIND_FUNC);
+	size = btf__find_by_name_kind(btf, "bpf_dynptr_size", BTF_KIND_FUNC);
+	btf__free(btf);
+	if (from <= 0)
+		SKIP("the kernel has no dynptr of metadata");
+	ASSERT_TRUE(bed_open(&bed, 1));
+	results_map = results_new();
+	put_metadata(&p);
+	EXPECT_EQ(load_and_attach(&p, &bed.a, 0, 0), 0);
+	get_metadata(&p, from, size);
+	filter.prog_fd = load(&p, BPF_PROG_TYPE_SCHED_CLS, 0, 0);
+	EXPECT_GE(filter.prog_fd, 0);
+	EXPECT_EQ(sluice_tc_add(bed.a.ifindex, SLUICE_TC_INGRESS, &filter, 0), 0);
+	close(filter.prog_fd);
+	send_one(&bed, frame_of(0, 0));
+	results_read(results);
+	EXPECT_EQ(results[0], 8);
+	EXPECT_EQ(results[1], 0x11223344);
+	EXPECT_EQ(results[2], 0x55667788);
+	close(results_map);
 	bed_close(&bed);
 }
 

@@ -63,6 +63,9 @@ enum name {
 	BITS_NEXT,
 	BITS_DESTROY,
 	RX_TIMESTAMP,
+	FROM_SKB_META,
+	PROBE,
+	PROBE_STR,
 	NAMES
 };
 
@@ -98,6 +101,9 @@ static const char *const names[NAMES] = {
 	[STRCHR] = "bpf_strchr",
 	[BITS_NEXT] = "bpf_iter_bits_next",
 	[BITS_DESTROY] = "bpf_iter_bits_destroy",
+	[PROBE] = "bpf_probe_read_kernel_dynptr",
+	[PROBE_STR] = "bpf_probe_read_kernel_str_dynptr",
+	[FROM_SKB_META] = "bpf_dynptr_from_skb_meta",
 	[RX_TIMESTAMP] = "bpf_xdp_metadata_rx_timestamp",
 };
 
@@ -113,6 +119,11 @@ static uint32_t numbers[NAMES];
 #define SUM_BITS(off)                                                                  \
 	FP(R1, off), CALL(BITS_NEXT), JMP_K(BPF_JEQ, R0, 0, 4), LDX(BPF_W, R1, R0, 0), \
 		ALU_K(BPF_MUL, R6, 3), ALU_X(BPF_ADD, R6, R1), JA(-8)
+/* 16 bytes of stack, a string of twelve, to `off` of the dynptr at fp-16. */
+#define PROBED(name, off, size)                                                               \
+	LD_IMM64(R1, 0x64636261), STX(BPF_DW, R10, R1, -40), ST(BPF_W, R10, -44, 0x68676665), \
+		STX(BPF_W, R10, R1, -48), FP(R1, -16), MOV_K(R2, off), MOV_K(R3, size),       \
+		FP(R4, -48), CALL(name)
 #define SAVE(off) FP(R1, off), CALL(IRQ_SAVE)
 #define RESTORE(off) FP(R1, off), CALL(IRQ_RESTORE)
 
@@ -622,6 +633,73 @@ static const struct row rows[] = {
 	{ "probe_read_kernel_str_of_no_address_0", XDP, ACCEPT,
 		{ FP(R1, -8), MOV_K(R2, 0), LD_IMM64(R3, 0), ALU_K(BPF_OR, R3, 1),
 			ALU_K(BPF_LSH, R3, 47), HELPER(BPF_FUNC_probe_read_kernel_str), EXIT } },
+
+	/* Metadata of a packet that came past no XDP program. */
+	{ "meta_is_empty", CLS, ACCEPT, { FROM(SKB_META), OF(SIZE), EXIT } },
+	{ "meta_is_something", ACT, ACCEPT, { FROM(SKB_META), OF(IS_NULL), EXIT } },
+	{ "meta_with_flags", CLS, ACCEPT,
+		{ MOV_K(R2, 1), FP(R3, -16), CALL(FROM_SKB_META), EXIT } },
+	{ "meta_on_xdp", XDP, "calling kernel function bpf_dynptr_from_skb_meta is not allowed",
+		{ FROM(SKB_META), RETURN(0) } },
+	{ "meta_on_socket", SOCK, "calling kernel function bpf_dynptr_from_skb_meta is not allowed",
+		{ FROM(SKB_META), RETURN(0) } },
+	{ "meta_slice", CLS, ACCEPT,
+		{ FROM(SKB_META), BYTES(SLICE_RDWR, 0), UNLESS_NULL(R0), RETURN(7) } },
+	{ "meta_written", CLS, ACCEPT,
+		{ FROM(SKB_META), ST(BPF_DW, R10, -40, 1), WRITE(0, 0), EXIT } },
+	{ "meta_data", CLS, ACCEPT,
+		{ FROM(SKB_META), FP(R1, -16), MOV_K(R2, 0), MOV_K(R3, 1),
+			HELPER(BPF_FUNC_dynptr_data), UNLESS_NULL(R0), RETURN(7) } },
+	{ "meta_slice_after_a_write", CLS, "R7 invalid mem access 'scalar'",
+		{ FROM(SKB_META), BYTES(SLICE, 0), UNLESS_NULL(R0), MOV_X(R7, R0),
+			ST(BPF_DW, R10, -40, 1), WRITE(0, 0), LDX(BPF_B, R0, R7, 0), EXIT } },
+	{ "meta_slice_after_the_packet_moved", CLS, "R7 invalid mem access 'scalar'",
+		{ MOV_X(R6, R1), FROM(SKB_META), BYTES(SLICE, 0), UNLESS_NULL(R0), MOV_X(R7, R0),
+			MOV_X(R1, R6), MOV_K(R2, 0), HELPER(BPF_FUNC_skb_pull_data),
+			LDX(BPF_B, R0, R7, 0), EXIT } },
+
+	/* Bytes from anywhere into the packet, over the ends of its pieces too. */
+	{ "probed_bytes", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE, 3, 8), MOV_X(R6, R0), BYTES(SLICE, 0), MOV_X(R0, R6),
+			EXIT } },
+	{ "probed_string", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE_STR, 3, 8), MOV_X(R6, R0), BYTES(SLICE, 0), MOV_X(R0, R6),
+			EXIT } },
+	{ "probed_string_of_one", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE_STR, 3, 1), MOV_X(R6, R0), BYTES(SLICE, 0), MOV_X(R0, R6),
+			EXIT } },
+	{ "probed_nothing", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE, 3, 0), MOV_X(R6, R0), BYTES(SLICE, 0), MOV_X(R0, R6),
+			EXIT } },
+	{ "probed_no_string", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE_STR, 3, 0), MOV_X(R6, R0), BYTES(SLICE, 0), MOV_X(R0, R6),
+			EXIT } },
+	{ "probed_bytes_past_the_end", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE, 60, 8), MOV_X(R6, R0), BYTES(SLICE, 0), MOV_X(R0, R6),
+			EXIT } },
+	{ "probed_string_past_the_end", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE_STR, 60, 8), MOV_X(R6, R0), BYTES(SLICE, 0),
+			MOV_X(R0, R6), EXIT } },
+	{ "probed_bytes_over_pieces", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE, FRAG - 5, 16), MOV_X(R6, R0), BYTES(SLICE, 0),
+			MOV_X(R0, R6), EXIT },
+		.frags = true },
+	{ "probed_string_over_pieces", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE_STR, FRAG - 5, 16), MOV_X(R6, R0), BYTES(SLICE, 0),
+			MOV_X(R0, R6), EXIT },
+		.frags = true },
+	{ "probed_short_string_over_pieces", XDP, ACCEPT,
+		{ FROM(XDP), PROBED(PROBE_STR, FRAG - 2, 12), MOV_X(R6, R0), BYTES(SLICE, 0),
+			MOV_X(R0, R6), EXIT },
+		.frags = true },
+	{ "probed_at_null", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, 0), MOV_K(R3, 8), MOV_K(R4, 0), CALL(PROBE),
+			EXIT } },
+	{ "probed_string_at_null", XDP, ACCEPT,
+		{ FROM(XDP), FP(R1, -16), MOV_K(R2, 0), MOV_K(R3, 8), MOV_K(R4, 0), CALL(PROBE_STR),
+			EXIT } },
+	{ "probed_without_a_dynptr", XDP, "Expected an initialized dynptr as arg #0",
+		{ PROBED(PROBE, 0, 8), EXIT } },
 
 	/* What the device notes is for programs that are bound to it, whether they ask or not. */
 	{ "note_of_no_device", XDP, "metadata kfuncs require device-bound program",
