@@ -247,11 +247,11 @@ static void emit_registers(struct sl_emitter *e)
 		sl_emit_set(e, i, LLVMGetParam(e->fn, i));
 }
 
-static void emit_function(struct sl_emitter *e, unsigned index)
+static void emit_function(struct sl_emitter *e, unsigned index, LLVMValueRef fn)
 {
 	e->func = &e->facts->funcs[index];
-	e->is_main = e->unit == e->units && index == 0;
-	e->fn = e->unit->funcs[index];
+	e->is_main = e->unit == e->units && index == 0 && fn != e->main_callback;
+	e->fn = fn;
 	e->ctx = LLVMGetParam(e->fn, 0);
 	e->may_goto = NULL;
 	e->entry = sl_emit_new_block(e, "entry");
@@ -366,10 +366,31 @@ static void emit_functions(struct sl_emitter *e, struct sl_prog *const *extensio
 		enter_unit(e, unit);
 		for (unsigned i = 0; i < e->facts->func_count && !e->error; i++) {
 			if (unit > 0 || !extensions || !extensions[i])
-				emit_function(e, i);
+				emit_function(e, i, e->unit->funcs[i]);
 		}
 	}
 	enter_unit(e, 0);
+	if (e->main_callback && !e->error)
+		emit_function(e, 0, e->main_callback);
+}
+
+/* Called as a program it has a context, as a callback three arguments: it is compiled twice. */
+static void declare_main_callback(struct sl_emitter *e)
+{
+	const struct sl_func_fact *main_func;
+
+	enter_unit(e, 0);
+	main_func = &e->facts->funcs[0];
+	if (!main_func->is_callback)
+		return;
+	if (main_func->may_throw) {
+		sl_emit_fail(e, "a callback throws");
+		return;
+	}
+	e->main_callback = LLVMAddFunction(e->module, "sl_program_callback", e->func_type);
+	LLVMSetLinkage(e->main_callback, LLVMInternalLinkage);
+	add_attribute(e, e->main_callback, LLVMAttributeFunctionIndex, "nounwind", 0);
+	e->shares_tail_calls |= main_func->has_tail_call;
 }
 
 static void init_types(struct sl_emitter *e, LLVMContextRef context)
@@ -450,6 +471,7 @@ int sl_emit_program(
 	e->builder = LLVMCreateBuilderInContext(context);
 	sl_emit_memory_init(e);
 	declare_functions(e);
+	declare_main_callback(e);
 	place_extensions(e, source->extensions);
 	emit_functions(e, source->extensions);
 	return e->error;

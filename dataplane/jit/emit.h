@@ -59,6 +59,8 @@ struct sl_emitter {
 	LLVMTypeRef prog_type, func_type; /* main program; subprograms, callbacks and helpers */
 	LLVMTypeRef throw_result,
 		throw_type; /* subprograms that may throw: with a flag if they did */
+	/* The main function where a timer calls it as well, with a callback's arguments; or NULL */
+	LLVMValueRef main_callback;
 	struct sl_native *natives; /* what the module calls by name, and its native address */
 	unsigned native_count;
 	unsigned tbaa_kind;

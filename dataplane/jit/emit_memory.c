@@ -362,7 +362,9 @@ void sl_emit_load_imm64(struct sl_emitter *e)
 			sl_emit_fail(e, "callback is not a function");
 			return;
 		}
-		value = LLVMBuildPtrToInt(e->builder, e->unit->funcs[func], e->i64, "");
+		value = LLVMBuildPtrToInt(e->builder,
+			e->unit == e->units && !func ? e->main_callback : e->unit->funcs[func],
+			e->i64, "");
 		break;
 	default:
 		value = sl_emit_const(e, e->fact->imm);
