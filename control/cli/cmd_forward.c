@@ -30,6 +30,8 @@ enum {
 	OPT_TC,
 	OPT_TAP,
 	OPT_PASS,
+	OPT_IP,
+	OPT_IP_BATCH,
 	OPT_SEND,
 	OPT_WORKERS,
 	OPT_SECONDS,
@@ -43,6 +45,8 @@ static const struct option options[] = {
 	{ "tc", required_argument, NULL, OPT_TC },
 	{ "tap", required_argument, NULL, OPT_TAP },
 	{ "pass-to", required_argument, NULL, OPT_PASS },
+	{ "ip", required_argument, NULL, OPT_IP },
+	{ "ip-batch", required_argument, NULL, OPT_IP_BATCH },
 	{ "send", required_argument, NULL, OPT_SEND },
 	{ "workers", required_argument, NULL, OPT_WORKERS },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
@@ -72,6 +76,11 @@ static const char help[] =
 	"                       show the port's packets to a socket filter, as a packet socket would;\n"
 	"                       in: only received ones; write: what it keeps, to a pcap file\n"
 	"  --pass-to PORT=PORT  what passes the first goes out of the second, not to the kernel\n"
+	"  --ip COMMAND         what bpf_fib_lookup and bpf_redirect_neigh find, in the words of ip(8):\n"
+	"                       'route add 10.0.0.0/8 via 192.0.2.1', 'neigh add 192.0.2.1 lladdr\n"
+	"                       MAC dev PORT', 'address add 192.0.2.2/24 dev PORT', 'rule add ...',\n"
+	"                       'link set PORT mtu N address MAC' (repeatable, in order)\n"
+	"  --ip-batch FILE      such commands, one a line, as for ip -batch\n"
 	"  --send PORT=COUNT    start with COUNT frames of 64 bytes sent out of PORT\n"
 	"  --workers N          one per CPU, unless EAL options choose lcores\n"
 	"  --seconds N          end after N seconds; 0: at SIGINT\n"
@@ -85,6 +94,7 @@ struct forward {
 	unsigned port_count;
 	char *pass[SL_FORWARD_MAX], *send[SL_FORWARD_MAX];
 	unsigned pass_count, send_count;
+	struct sl_forward_ip ip;
 	unsigned workers;
 	double seconds;
 	const char *json;
@@ -133,6 +143,10 @@ static int parse_option(struct forward *f, int option, char *value)
 		return sl_forward_add_tap(&f->spec, value);
 	case OPT_PASS:
 		return append((const char **)f->pass, &f->pass_count, value);
+	case OPT_IP:
+		return sl_forward_add_ip(&f->ip, value, false);
+	case OPT_IP_BATCH:
+		return sl_forward_add_ip(&f->ip, value, true);
 	case OPT_SEND:
 		return append((const char **)f->send, &f->send_count, value);
 	case OPT_WORKERS:
@@ -275,6 +289,8 @@ static int run(struct forward *f)
 		status = sl_forward_add_tunnels(&f->spec);
 	if (!status)
 		status = pass_ports(f);
+	if (!status)
+		status = sl_forward_run_ip(&f->ip);
 	if (!status)
 		status = sl_forward_attach(&f->spec);
 	if (!status)

@@ -15,7 +15,12 @@ struct sl_pcap_file;
  * file (so that programs of one file share its maps), attached when the ports are there. Functions
  * that return an exit status have printed the reason.
  */
-enum { SL_FORWARD_MAX = 64, SL_FORWARD_ACTIONS = 8, SL_FORWARD_TUNNELS = 32 };
+enum {
+	SL_FORWARD_MAX = 64,
+	SL_FORWARD_ACTIONS = 8,
+	SL_FORWARD_TUNNELS = 32,
+	SL_FORWARD_IP_MAX = 1024
+};
 
 /* A program in an object file. */
 struct sl_forward_prog {
@@ -90,6 +95,20 @@ int sl_forward_tap_start(struct sl_forward_spec *spec);
 int sl_forward_tap_stop(struct sl_forward_spec *spec);
 void sl_forward_tap_print(const struct sl_forward_spec *spec);
 void sl_forward_tap_write_json(FILE *f, const struct sl_forward_spec *spec);
+
+/* Commands of ip(8), and files of them, in the order of the command line. */
+struct sl_forward_ip {
+	struct {
+		const char *text;
+		bool is_file;
+	} commands[SL_FORWARD_IP_MAX];
+	unsigned count;
+};
+
+/* -E2BIG for too many. */
+int sl_forward_add_ip(struct sl_forward_ip *ip, const char *text, bool is_file);
+/* Does all of them; the ports must be there. */
+int sl_forward_run_ip(const struct sl_forward_ip *ip);
 
 /* The ifindex of a port by name or number, 0 when there is none. */
 uint32_t sl_forward_port(const char *name);

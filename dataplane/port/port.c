@@ -13,6 +13,7 @@
 #include <rte_mbuf_dyn.h>
 #include <rte_mempool.h>
 #include <rte_ring.h>
+#include <sluice/route.h>
 
 #include "eal.h"
 #include "list.h"
@@ -338,6 +339,17 @@ static void destroy(struct sl_port *port)
 	free(port);
 }
 
+/* A port is an interface that routes can name. */
+static int add_interface(const struct sl_port *port)
+{
+	struct sluice_interface interface = {
+		.ifindex = port->ifindex, .mtu = port->mtu, .header_bytes = RTE_ETHER_HDR_LEN
+	};
+
+	memcpy(interface.mac, &port->mac, sizeof(interface.mac));
+	return sluice_interface_set(&interface);
+}
+
 /* With the lock held. */
 static int add(const char *name, uint16_t id, bool probed,
 	const struct sluice_port_options *options, uint32_t *ret_ifindex)
@@ -357,6 +369,8 @@ static int add(const char *name, uint16_t id, bool probed,
 	port->probed = probed;
 	rte_eth_dev_get_name_by_port(id, port->name);
 	err = bring_up(port, options);
+	if (!err)
+		err = add_interface(port);
 	if (err) {
 		err = fail("start", name, pmd_errno(err, EIO));
 		destroy(port);
@@ -367,6 +381,7 @@ static int add(const char *name, uint16_t id, bool probed,
 	if (err) {
 		sl_rcu_store(sl_ports[id], NULL);
 		sl_rcu_synchronize();
+		sluice_interface_del(port->ifindex);
 		destroy(port);
 		return fail("add", name, err);
 	}
@@ -449,6 +464,7 @@ int sl_port_remove(struct sl_port *port)
 		if (sl_ports[i] && sl_ports[i]->pass_to == port)
 			sl_rcu_store(sl_ports[i]->pass_to, NULL);
 	}
+	sluice_interface_del(port->ifindex);
 	sl_rcu_synchronize();
 	if (port->tunnel)
 		sl_tunnel_destroy(port);

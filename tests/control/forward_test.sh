@@ -121,6 +121,39 @@ python3 - "$work/in.pcap" "$work/tap.pcap" "$work/json" <<-'END' || bad=1
 	        sys.exit("tap: counters %s" % tap)
 END
 
+# A router between captures: every packet that leaves has the next hop's address and one TTL less.
+cat >"$work/network" <<-'END'
+	# IPv6 from a file
+	address add 2001:db8::1/64 dev net_pcap0 nodad
+	-6 route add default via fe80::9 dev 1
+
+	neigh add fe80::9 lladdr 02:00:00:00:aa:06 dev net_pcap0
+END
+runs route --port "net_pcap0,rx_pcap=$work/in.pcap,tx_pcap=$work/out.pcap" \
+	--xdp net_pcap0="$bpf/route.bpf.o" --ip "link set net_pcap0 address 02:00:00:00:bb:01" \
+	--ip "address add 192.0.2.1/24 dev net_pcap0" --ip "route add default via 192.0.2.2" \
+	--ip "route add blackhole 10.128.0.0/9" --ip-batch "$work/network" \
+	--ip "neigh add 192.0.2.2 lladdr 02:00:00:00:aa:04 dev net_pcap0"
+[ "$(counter xdp_drop)" -gt 100 ] || say "route: $(counter xdp_drop) into the black hole"
+python3 - "$work/out.pcap" "$(counter tx)" <<-'END' || say "route: see above"
+	import struct, sys
+	b, at, seen = open(sys.argv[1], "rb").read(), 24, {0x0800: 0, 0x86DD: 0}
+	while at < len(b):
+	    size = struct.unpack_from("<I", b, at + 8)[0]
+	    f, at = b[at + 16 : at + 16 + size], at + 16 + size
+	    kind = struct.unpack_from("!H", f, 12)[0]
+	    want = "020000 00aa0" + {0x0800: "4", 0x86DD: "6"}[kind] + "02000000bb01"
+	    if f[:12] != bytes.fromhex(want):
+	        sys.exit("header %s" % f[:14].hex())
+	    if kind == 0x0800:
+	        total = sum(struct.unpack_from("!10H", f, 14))
+	        if f[30] != 10 or f[31] > 127 or (total & 0xFFFF) + (total >> 16) != 0xFFFF:
+	            sys.exit("IPv4 %s" % f[14:34].hex())
+	    seen[kind] += 1
+	if min(seen.values()) < 100 or sum(seen.values()) != int(sys.argv[2]):
+	    sys.exit("%s, %s sent" % (seen, sys.argv[2]))
+END
+
 port="net_null0"
 : >"$work/empty.o"
 head -c 700 "$bpf/macswap.bpf.o" >"$work/short.o"
@@ -151,6 +184,14 @@ refuses "bad tunnel options" "no remote" "${eal[@]}" -- --port $port --tunnel v0
 refuses "bad option" "--nope" "${eal[@]}" -- --nope
 refuses "bad EAL option" "nope" --nope -- --port $port
 refuses "bad seconds" "bad value" "${eal[@]}" -- --port $port --seconds -1
+refuses "bad route" "no prefix" "${eal[@]}" -- --port $port --ip "route add 300.0.0.0/8 dev 1"
+refuses "no gateway" "unreachable" "${eal[@]}" -- --port $port --ip "route add default via 10.0.0.1"
+refuses "no interface" "'eth7'" "${eal[@]}" -- --port $port --ip "route add default dev eth7"
+refuses "half a command" "dev is missing" "${eal[@]}" -- --port $port --ip "neigh add 10.0.0.1"
+refuses "unknown word" "'frob'" "${eal[@]}" -- --port $port --ip "link set 1 mtu 1500 frob"
+refuses "no batch" "No such file" "${eal[@]}" -- --port $port --ip-batch /nonexistent
+printf 'route add 10.0.0.0/8 dev 1\nroute add 10.0.0.0/8 dev 1\n' >"$work/twice"
+refuses "twice" "line 2: File exists" "${eal[@]}" -- --port $port --ip-batch "$work/twice"
 refuses "no separator" "'--'" --port $port
 
 [ "$before" = "$(ls -d /var/run/dpdk/rte /dev/shm/* 2>/dev/null)" ] || say "something is left behind"
