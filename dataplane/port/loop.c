@@ -6,6 +6,7 @@
 
 #include <rte_mbuf.h>
 
+#include "neighbour.h"
 #include "packet.h"
 #include "port.h"
 #include "prog.h"
@@ -226,6 +227,8 @@ static int run_hook(struct sl_worker *worker, struct sl_port *port, struct sl_ct
 		worker->run.redirect_flags = asked.redirect_flags;
 		if (ctx->tunnel)
 			worker->run.tunnel = asked.tunnel;
+		memcpy(worker->run.redirect_nexthop, asked.redirect_nexthop,
+			sizeof(asked.redirect_nexthop));
 	}
 	return verdict;
 }
@@ -314,6 +317,27 @@ static struct sl_port *enter_stack(
 }
 
 /*
+ * What bpf_redirect_peer and bpf_redirect_neigh add to a redirect; false where the packet's way has
+ * ended. The peer of a port is what is at its other end: the packet gets there without the port's
+ * egress filters. As in the kernel, only what comes in may be sent that way.
+ */
+static bool prepare_redirect(
+	struct sl_worker *worker, struct sl_port *next, struct sl_ctx *ctx, bool ingress)
+{
+	int end = 0;
+
+	if (worker->run.redirect_flags & SL_REDIRECT_NEIGH)
+		end = sl_neighbour_fill(ctx, next);
+	else if (!ingress || next->tunnel || !fit_header(ctx, next))
+		end = SLUICE_REDIRECT_DROP;
+	if (end)
+		sl_loop_finish(worker, next, ctx->mbuf, (enum sluice_counter)end);
+	else if (worker->run.redirect_flags & SL_REDIRECT_PEER)
+		leave(worker, next, ctx);
+	return !end && !(worker->run.redirect_flags & SL_REDIRECT_PEER);
+}
+
+/*
  * Takes a packet from the ingress (or egress) of `port` to its end, over as many ports as its
  * verdicts name.
  */
@@ -343,6 +367,10 @@ static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 				sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_PORT);
 				return;
 			}
+			if (sl_unlikely(worker->run.redirect_flags &
+					(SL_REDIRECT_PEER | SL_REDIRECT_NEIGH)) &&
+				!prepare_redirect(worker, next, ctx, ingress))
+				return;
 			if (!fit_header(ctx, next)) {
 				sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_LINK_HEADER);
 				return;

@@ -339,11 +339,10 @@ static void destroy(struct sl_port *port)
 	free(port);
 }
 
-/* A port is an interface that routes can name. */
-static int add_interface(const struct sl_port *port)
+int sl_port_add_interface(const struct sl_port *port)
 {
 	struct sluice_interface interface = {
-		.ifindex = port->ifindex, .mtu = port->mtu, .header_bytes = RTE_ETHER_HDR_LEN
+		.ifindex = port->ifindex, .mtu = port->mtu, .header_bytes = port->link_header
 	};
 
 	memcpy(interface.mac, &port->mac, sizeof(interface.mac));
@@ -370,7 +369,7 @@ static int add(const char *name, uint16_t id, bool probed,
 	rte_eth_dev_get_name_by_port(id, port->name);
 	err = bring_up(port, options);
 	if (!err)
-		err = add_interface(port);
+		err = sl_port_add_interface(port);
 	if (err) {
 		err = fail("start", name, pmd_errno(err, EIO));
 		destroy(port);

@@ -75,6 +75,8 @@ SL_CONTROL struct sl_port *sl_port_of(uint32_t ifindex);
 
 /* With the lock held: unlink, grace period, destroy. */
 SL_CONTROL int sl_port_remove(struct sl_port *port);
+/* Makes the port an interface that routes can name; it goes with the port. */
+SL_CONTROL int sl_port_add_interface(const struct sl_port *port);
 SL_CONTROL void sl_port_remove_all(void);
 
 /* Whether packets meet programs or filters of TC there. */

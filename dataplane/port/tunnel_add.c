@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <rte_ether.h>
+#include <sluice/route.h>
 
 #include "logging.h"
 #include "tunnel_port.h"
@@ -346,8 +347,11 @@ static int add(const struct sluice_tunnel_options *o, uint32_t *ret_ifindex)
 		tunnel_free(port);
 		return refuse(o, -EEXIST, why);
 	}
-	err = publish(underlay, port, NULL);
+	err = sl_port_add_interface(port);
+	if (!err)
+		err = publish(underlay, port, NULL);
 	if (err) {
+		sluice_interface_del(port->ifindex);
 		tunnel_free(port);
 		return refuse(o, err, strerror(-err));
 	}

@@ -227,6 +227,8 @@ int sluice_tap_read(uint32_t tap, unsigned max, sluice_tap_fn fn, void *arg);
 	X(NO_PORT, "redirect_no_port", OUT)               \
 	X(NO_MAP, "redirect_no_map", OUT)                 \
 	X(REDIRECT_DROP, "redirect_drop", OUT)            \
+	X(NO_ROUTE, "redirect_no_route", OUT)             \
+	X(NO_NEIGHBOUR, "redirect_no_neighbour", OUT)     \
 	X(CPUMAP_FULL, "cpumap_full", OUT)                \
 	X(LOOP, "redirect_loop", OUT)                     \
 	X(NO_ROOM, "no_room", OUT)                        \
