@@ -12,11 +12,13 @@
 
 static const char root[] = "/sys/fs/bpf";
 
-/* More would be a program gone wild. */
-enum { DIRECTORIES_MAX = 65536 };
+/* More would be a program gone wild; as many links in a row are a loop. */
+enum { DIRECTORIES_MAX = 65536, LINKS_MAX = 8 };
 
+/* A directory, or a symbolic link. */
 struct directory {
 	struct sl_list node;
+	char *target; /* of a link, as it was given; NULL for a directory */
 	char path[];
 };
 
@@ -47,6 +49,59 @@ static bool append(char *to, size_t size, size_t *len, const char *from)
 	return true;
 }
 
+static bool is_in(const char *path)
+{
+	return strncmp(path, root, sizeof(root) - 1) == 0 &&
+	       (path[sizeof(root) - 1] == 0 || path[sizeof(root) - 1] == '/');
+}
+
+/* The first link on the way, with the lock held: at the end of the path only if `last`. */
+static const struct directory *link_on(const char *path, bool last)
+{
+	const struct directory *d;
+
+	sl_list_for_each (d, &directories, node) {
+		size_t len = strlen(d->path);
+
+		if (d->target && strncmp(d->path, path, len) == 0 &&
+			(path[len] == '/' || (last && path[len] == 0)))
+			return d;
+	}
+	return NULL;
+}
+
+/* Puts a link's target in its place. False: there is none, or it does not fit. */
+static bool follow_one(char *path, size_t size, bool last)
+{
+	const struct directory *d;
+	char to[4096];
+	size_t len = 0;
+	bool done = false;
+
+	pthread_mutex_lock(&lock);
+	d = link_on(path, last);
+	if (d) {
+		size_t parent = (size_t)(strrchr(d->path, '/') - d->path);
+
+		if (*d->target != '/') {
+			memcpy(to, d->path, parent);
+			len = parent;
+		}
+		done = append(to, sizeof(to), &len, d->target) &&
+		       append(to, sizeof(to), &len, path + strlen(d->path)) && len < size;
+	}
+	pthread_mutex_unlock(&lock);
+	if (done)
+		memcpy(path, to, len + 1);
+	return done;
+}
+
+void sl_bpffs_follow(char *path, size_t size)
+{
+	for (int i = 0; i < LINKS_MAX && follow_one(path, size, true); i++)
+		;
+}
+
 bool sl_bpffs_resolve(const char *path, char *ret_path, size_t size)
 {
 	size_t len = 0;
@@ -58,8 +113,11 @@ bool sl_bpffs_resolve(const char *path, char *ret_path, size_t size)
 		return false;
 	if (!append(ret_path, size, &len, path))
 		return false;
-	return strncmp(ret_path, root, sizeof(root) - 1) == 0 &&
-	       (ret_path[sizeof(root) - 1] == 0 || ret_path[sizeof(root) - 1] == '/');
+	if (!is_in(ret_path))
+		return false;
+	for (int i = 0; i < LINKS_MAX && follow_one(ret_path, size, false); i++)
+		;
+	return is_in(ret_path);
 }
 
 /* With the lock held. */
@@ -74,57 +132,110 @@ static struct directory *find(const char *path, size_t len)
 	return NULL;
 }
 
-static bool is_directory(const char *path, size_t len)
+/* What of ours is there. */
+static enum sl_bpffs_node node_of(const char *path, size_t len)
 {
-	bool found;
+	const struct directory *d;
+	enum sl_bpffs_node node = SL_BPFFS_NONE;
 
 	if (len == sizeof(root) - 1)
-		return true;
+		return SL_BPFFS_DIRECTORY;
 	pthread_mutex_lock(&lock);
-	found = find(path, len);
+	d = find(path, len);
+	if (d)
+		node = d->target ? SL_BPFFS_LINK : SL_BPFFS_DIRECTORY;
 	pthread_mutex_unlock(&lock);
-	return found;
+	return node;
 }
 
 enum sl_bpffs_node sl_bpffs_look_up(const char *path)
 {
+	enum sl_bpffs_node node = node_of(path, strlen(path));
 	struct sl_object *obj;
 
-	if (is_directory(path, strlen(path)))
-		return SL_BPFFS_DIRECTORY;
+	if (node != SL_BPFFS_NONE)
+		return node;
 	if (sl_pin_get(path, &obj) != 0)
 		return SL_BPFFS_NONE;
 	sl_object_unref(obj);
 	return SL_BPFFS_PIN;
 }
 
-int sl_bpffs_mkdir(const char *path)
+/* With the lock held. */
+static int remember(const char *path, char *target)
 {
 	size_t len = strlen(path);
 	struct directory *d;
-	int err = 0;
 
-	if (sl_bpffs_look_up(path) != SL_BPFFS_NONE)
+	if (find(path, len))
 		return -EEXIST;
-	if (!is_directory(path, strrchr(path, '/') - path))
-		return -ENOENT;
+	if (count >= DIRECTORIES_MAX)
+		return -ENOSPC;
 	d = malloc(sizeof(*d) + len + 1);
 	if (!d)
 		return -ENOMEM;
 	memcpy(d->path, path, len + 1);
+	d->target = target;
+	sl_list_add_tail(&directories, &d->node);
+	count++;
+	return 0;
+}
+
+static void forget(struct directory *d)
+{
+	sl_list_del(&d->node);
+	free(d->target);
+	free(d);
+	count--;
+}
+
+/* A directory, or with a target, which it takes over, a link. */
+static int make(const char *path, char *target)
+{
+	int err;
+
+	if (sl_bpffs_look_up(path) != SL_BPFFS_NONE)
+		return -EEXIST;
+	if (node_of(path, (size_t)(strrchr(path, '/') - path)) != SL_BPFFS_DIRECTORY)
+		return -ENOENT;
 	pthread_mutex_lock(&lock);
-	if (find(path, len))
-		err = -EEXIST;
-	else if (count >= DIRECTORIES_MAX)
-		err = -ENOSPC;
-	else {
-		sl_list_add_tail(&directories, &d->node);
-		count++;
+	err = remember(path, target);
+	pthread_mutex_unlock(&lock);
+	return err;
+}
+
+int sl_bpffs_mkdir(const char *path)
+{
+	return make(path, NULL);
+}
+
+int sl_bpffs_symlink(const char *target, const char *path)
+{
+	char *copy = *target ? strdup(target) : NULL;
+	int err = copy ? make(path, copy) : *target ? -ENOMEM : -ENOENT;
+
+	if (err)
+		free(copy);
+	return err;
+}
+
+int sl_bpffs_readlink(const char *path, char *ret_target, size_t size)
+{
+	const struct directory *d;
+	int ret = -EINVAL;
+
+	if (sl_bpffs_look_up(path) == SL_BPFFS_NONE)
+		return -ENOENT;
+	pthread_mutex_lock(&lock);
+	d = find(path, strlen(path));
+	if (d && d->target) {
+		size_t len = strlen(d->target);
+
+		ret = (int)(len < size ? len : size);
+		memcpy(ret_target, d->target, (size_t)ret);
 	}
 	pthread_mutex_unlock(&lock);
-	if (err)
-		free(d);
-	return err;
+	return ret;
 }
 
 int sl_bpffs_rmdir(const char *path)
@@ -141,11 +252,10 @@ int sl_bpffs_rmdir(const char *path)
 			err = -ENOTEMPTY;
 	}
 	d = find(path, len);
-	if (d && !err) {
-		sl_list_del(&d->node);
-		free(d);
-		count--;
-	}
+	if (d && d->target)
+		err = -ENOTDIR;
+	if (d && !err)
+		forget(d);
 	pthread_mutex_unlock(&lock);
 	if (d)
 		return err;
@@ -154,7 +264,17 @@ int sl_bpffs_rmdir(const char *path)
 
 int sl_bpffs_unlink(const char *path)
 {
-	if (is_directory(path, strlen(path)))
+	enum sl_bpffs_node node = node_of(path, strlen(path));
+	struct directory *d;
+
+	if (node == SL_BPFFS_DIRECTORY)
 		return -EISDIR;
-	return sl_pin_del(path);
+	if (node == SL_BPFFS_NONE)
+		return sl_pin_del(path);
+	pthread_mutex_lock(&lock);
+	d = find(path, strlen(path));
+	if (d)
+		forget(d);
+	pthread_mutex_unlock(&lock);
+	return d ? 0 : -ENOENT;
 }

@@ -42,8 +42,10 @@ int statfs(const char *path, struct statfs *fs)
 {
 	char local[PATH_MAX];
 
-	if (sl_bpffs_resolve(path, local, sizeof(local)))
+	if (sl_bpffs_resolve(path, local, sizeof(local))) {
+		sl_bpffs_follow(local, sizeof(local));
 		return local_statfs(local, fs);
+	}
 	return REAL(statfs)(path, fs);
 }
 
@@ -56,7 +58,9 @@ static int local_stat(const char *path, struct stat *ret_st)
 	if (node == SL_BPFFS_NONE)
 		return answer(-ENOENT);
 	*ret_st = (struct stat){
-		.st_mode = node == SL_BPFFS_PIN ? S_IFREG | 0600 : S_IFDIR | 0700,
+		.st_mode = node == SL_BPFFS_PIN    ? S_IFREG | 0600
+			   : node == SL_BPFFS_LINK ? S_IFLNK | 0777
+						   : S_IFDIR | 0700,
 		.st_nlink = 1,
 		.st_uid = geteuid(),
 		.st_gid = getegid(),
@@ -69,8 +73,10 @@ int stat(const char *path, struct stat *st)
 {
 	char local[PATH_MAX];
 
-	if (sl_bpffs_resolve(path, local, sizeof(local)))
+	if (sl_bpffs_resolve(path, local, sizeof(local))) {
+		sl_bpffs_follow(local, sizeof(local));
 		return local_stat(local, st);
+	}
 	return REAL(stat)(path, st);
 }
 
@@ -86,8 +92,9 @@ int lstat(const char *path, struct stat *st)
 int stat64(const char *path, struct stat64 *st) __attribute__((alias("stat")));
 int lstat64(const char *path, struct stat64 *st) __attribute__((alias("lstat")));
 
-static int local_access(const char *path)
+static int local_access(char *path, size_t size)
 {
+	sl_bpffs_follow(path, size);
 	return answer(sl_bpffs_look_up(path) == SL_BPFFS_NONE ? -ENOENT : 0);
 }
 
@@ -96,7 +103,7 @@ int access(const char *path, int mode)
 	char local[PATH_MAX];
 
 	if (sl_bpffs_resolve(path, local, sizeof(local)))
-		return local_access(local);
+		return local_access(local, sizeof(local));
 	return REAL(access)(path, mode);
 }
 
@@ -105,7 +112,7 @@ int faccessat(int dir_fd, const char *path, int mode, int flags)
 	char local[PATH_MAX];
 
 	if ((dir_fd == AT_FDCWD || *path == '/') && sl_bpffs_resolve(path, local, sizeof(local)))
-		return local_access(local);
+		return local_access(local, sizeof(local));
 	return REAL(faccessat)(dir_fd, path, mode, flags);
 }
 
@@ -116,6 +123,26 @@ int mkdir(const char *path, mode_t mode)
 	if (sl_bpffs_resolve(path, local, sizeof(local)))
 		return answer(sl_bpffs_mkdir(local));
 	return REAL(mkdir)(path, mode);
+}
+
+int symlink(const char *target, const char *path)
+{
+	char local[PATH_MAX];
+
+	if (sl_bpffs_resolve(path, local, sizeof(local)))
+		return answer(sl_bpffs_symlink(target, local));
+	return REAL(symlink)(target, path);
+}
+
+ssize_t readlink(const char *path, char *target, size_t size)
+{
+	char local[PATH_MAX];
+	int ret;
+
+	if (!sl_bpffs_resolve(path, local, sizeof(local)))
+		return REAL(readlink)(path, target, size);
+	ret = sl_bpffs_readlink(local, target, size);
+	return ret < 0 ? answer(ret) : ret;
 }
 
 int rmdir(const char *path)

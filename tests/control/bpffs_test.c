@@ -91,3 +91,40 @@ TEST(bpffs, directories_and_pins)
 	EXPECT_EQ(-ENOENT, sl_bpffs_rmdir("/sys/fs/bpf/a"));
 	EXPECT_EQ(-EBUSY, sl_bpffs_rmdir("/sys/fs/bpf"));
 }
+
+TEST(bpffs, symbolic_links)
+{
+	char path[PATH_MAX], target[PATH_MAX];
+
+	EXPECT_EQ(0, sl_bpffs_mkdir("/sys/fs/bpf/tc"));
+	EXPECT_EQ(0, sl_bpffs_mkdir("/sys/fs/bpf/tc/globals"));
+	EXPECT_EQ(0, sl_bpffs_symlink("/sys/fs/bpf/tc/", "/sys/fs/bpf/xdp"));
+	EXPECT_EQ(-EEXIST, sl_bpffs_symlink("tc", "/sys/fs/bpf/xdp"));
+	EXPECT_EQ(0, sl_bpffs_symlink("xdp", "/sys/fs/bpf/ip"));
+	EXPECT_EQ(SL_BPFFS_LINK, sl_bpffs_look_up("/sys/fs/bpf/ip"));
+	EXPECT_TRUE(sl_bpffs_resolve("/sys/fs/bpf/ip/globals", path, sizeof(path)));
+	EXPECT_STREQ("/sys/fs/bpf/tc/globals", path);
+	EXPECT_TRUE(sl_bpffs_resolve("/sys/fs/bpf/ip", path, sizeof(path)));
+	EXPECT_STREQ("/sys/fs/bpf/ip", path);
+	sl_bpffs_follow(path, sizeof(path));
+	EXPECT_STREQ("/sys/fs/bpf/tc", path);
+	EXPECT_EQ(3, sl_bpffs_readlink("/sys/fs/bpf/ip", target, sizeof(target)));
+	EXPECT_MEMEQ("xdp", target, 3);
+	EXPECT_EQ(1, sl_bpffs_readlink("/sys/fs/bpf/ip", target, 1));
+	EXPECT_EQ(-EINVAL, sl_bpffs_readlink("/sys/fs/bpf/tc", target, sizeof(target)));
+	EXPECT_EQ(-ENOENT, sl_bpffs_readlink("/sys/fs/bpf/no", target, sizeof(target)));
+	EXPECT_EQ(-ENOTDIR, sl_bpffs_rmdir("/sys/fs/bpf/xdp"));
+	EXPECT_EQ(0, sl_bpffs_unlink("/sys/fs/bpf/xdp"));
+	/* One in a circle leads nowhere, but ends. */
+	EXPECT_EQ(0, sl_bpffs_symlink("ip", "/sys/fs/bpf/xdp"));
+	EXPECT_TRUE(sl_bpffs_resolve("/sys/fs/bpf/ip/x", path, sizeof(path)));
+	EXPECT_EQ(SL_BPFFS_NONE, sl_bpffs_look_up(path));
+	EXPECT_EQ(0, sl_bpffs_unlink("/sys/fs/bpf/xdp"));
+	EXPECT_EQ(0, sl_bpffs_unlink("/sys/fs/bpf/ip"));
+	/* What leads out is not in it. */
+	EXPECT_EQ(0, sl_bpffs_symlink("/tmp", "/sys/fs/bpf/out"));
+	EXPECT_FALSE(sl_bpffs_resolve("/sys/fs/bpf/out/x", path, sizeof(path)));
+	EXPECT_EQ(0, sl_bpffs_unlink("/sys/fs/bpf/out"));
+	EXPECT_EQ(0, sl_bpffs_rmdir("/sys/fs/bpf/tc/globals"));
+	EXPECT_EQ(0, sl_bpffs_rmdir("/sys/fs/bpf/tc"));
+}
