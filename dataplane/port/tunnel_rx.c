@@ -254,7 +254,8 @@ static unsigned check_udp(struct sl_ctx *ctx, const struct sl_tunnel_port *t, st
 	if (!o->udp_csum)
 		return o->ipv6 && !(t->flags & SLUICE_TUNNEL_NO_CSUM6_RX) ? SLUICE_TUNNEL_BAD_CSUM
 									  : FINE;
-	if (known == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+	/* NONE: it came from memory, and nobody has computed it. */
+	if (known == RTE_MBUF_F_RX_L4_CKSUM_GOOD || known == RTE_MBUF_F_RX_L4_CKSUM_NONE)
 		return FINE;
 	if (sl_tunnel_fold(sl_tunnel_pseudo(o->addresses, o->ipv6, IPPROTO_UDP, len) +
 			   sl_tunnel_sum(ctx, o->at)) != 0xffff)
