@@ -12,6 +12,7 @@
 
 #include "bed.h"
 #include "context.h"
+#include "redirect.h"
 #include "test.h"
 #include "tunnel.h"
 
@@ -705,4 +706,153 @@ TEST(tunnel, follows_routes)
 {
 	follow_routes(false);
 	follow_routes(true);
+}
+
+/* Two clones and the packet itself, each with a key of its own; the ids are 1, 2 and 3. */
+static uint64_t clone_with_keys(struct sl_ctx *ctx, uint64_t tail_calls)
+{
+	(void)tail_calls;
+	for (uint32_t id = 1; id <= 3; id++) {
+		ctx->run->tunnel = key_to_set;
+		ctx->run->tunnel.id = id;
+		ctx->tunnel = &ctx->run->tunnel;
+		if (id < 3 && sl_clone_redirect(ctx, redirect_to, 0) != 0)
+			return TC_ACT_SHOT;
+	}
+	ctx->run->redirect_ifindex = redirect_to;
+	return TC_ACT_REDIRECT;
+}
+
+/* At the egress of the tunnel: one that forgets what it was told. */
+static uint64_t overwrite_key(struct sl_ctx *ctx, uint64_t tail_calls)
+{
+	(void)tail_calls;
+	if (ctx->tunnel->id == 1)
+		ctx->run->tunnel.id = 0x777;
+	return TC_ACT_OK;
+}
+
+TEST(tunnel, clones_keep_their_keys)
+{
+	static const uint32_t ids[] = { 0x777, 2, 3 };
+	struct tunnel_bed t;
+	uint8_t frame[OUTER_MAX];
+
+	open_bed(&t, &rows[0]);
+	EXPECT_EQ(sluice_tc_del(t.bed.a.ifindex, SLUICE_TC_INGRESS, 0, 0), 0);
+	EXPECT_EQ(attach_tc(&t.bed.a, SLUICE_TC_INGRESS, clone_with_keys), 0);
+	EXPECT_EQ(attach_tc(&t.tunnel, SLUICE_TC_EGRESS, overwrite_key), 0);
+	send_to(&t.bed.a, inner4, INNER4);
+	for (unsigned i = 0; i < 3; i++) {
+		const uint8_t *vni = frame + ETH_HLEN + 20 + 8 + 4;
+
+		EXPECT_GT(ring_receive(&t.bed.b, frame), 0u);
+		EXPECT_EQ((uint32_t)(vni[0] << 16 | vni[1] << 8 | vni[2]), ids[i]);
+	}
+	close_bed(&t);
+}
+
+/* The filters of the port below see the outer packet, whichever way it came. */
+TEST(tunnel, underlay_sees_the_outer_packet)
+{
+	struct tunnel_bed t;
+	uint8_t frame[OUTER_MAX];
+
+	open_bed(&t, &rows[0]);
+	EXPECT_EQ(attach_tc(&t.bed.b, SLUICE_TC_EGRESS, note), 0);
+	send_to(&t.bed.a, inner4, INNER4);
+	EXPECT_EQ(seen.count, 1u);
+	EXPECT_EQ(seen.len, ETH_HLEN + 20u + 8 + 8 + INNER4);
+	EXPECT_EQ(seen.ifindex, t.bed.b.ifindex);
+	EXPECT_EQ(ntohs((uint16_t)seen.protocol), ETH_P_IP);
+	EXPECT_FALSE(seen.has_key);
+	EXPECT_GT(ring_receive(&t.bed.b, frame), 0u);
+	close_bed(&t);
+}
+
+static uint64_t xdp_redirect(struct sl_ctx *ctx, uint64_t tail_calls)
+{
+	(void)tail_calls;
+	ctx->run->redirect_map = NULL;
+	ctx->run->redirect_ifindex = redirect_to;
+	return XDP_REDIRECT;
+}
+
+/* XDP_REDIRECT has no key: only a tunnel that needs none sends such packets. */
+TEST(tunnel, takes_packets_from_xdp)
+{
+	enum { VXLAN_FIXED = 14, SIT = 13 };
+	static const struct {
+		unsigned row;
+		enum sluice_counter counter;
+	} cases[] = { { 0, SLUICE_TUNNEL_NO_KEY }, { VXLAN_FIXED, SLUICE_TUNNEL_ENCAP },
+		{ SIT, SLUICE_TUNNEL_ENCAP } };
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct row *row = &rows[cases[i].row];
+		struct tunnel_bed t;
+		uint8_t frame[OUTER_MAX];
+		uint32_t len;
+		const uint8_t *inner = inner_of(row, &len);
+
+		TRACE_PUSH("%s", row->name);
+		open_bed(&t, row);
+		EXPECT_EQ(attach_xdp(&t.bed.a, xdp_redirect), 0);
+		EXPECT_EQ(attach_xdp(&t.tunnel, xdp_redirect), -EOPNOTSUPP);
+		EXPECT_EQ(attach_tc(&t.bed.b, SLUICE_TC_EGRESS, note), 0);
+		send_to(&t.bed.a, inner, len);
+		EXPECT_EQ(counter_of(&t.tunnel, cases[i].counter), 1u);
+		if (cases[i].counter == SLUICE_TUNNEL_ENCAP) {
+			len = ring_receive(&t.bed.b, frame);
+			check_outer(row, frame, len);
+			EXPECT_EQ(seen.count, 1u);
+		}
+		close_bed(&t);
+		TRACE_POP();
+	}
+}
+
+static bool puts_header;
+
+static uint64_t to_port_a(struct sl_ctx *ctx, uint64_t tail_calls)
+{
+	(void)tail_calls;
+	if (puts_header) {
+		/* As bpf_skb_change_head does. */
+		ctx->data -= ETH_HLEN;
+		ctx->len += ETH_HLEN;
+		ctx->data_meta = ctx->data;
+		ctx->mac_offset = (uint16_t)(ctx->data - ctx->head);
+		memcpy(ctx->data, inner4, ETH_HLEN);
+	}
+	ctx->run->redirect_ifindex = redirect_to;
+	return TC_ACT_REDIRECT;
+}
+
+/* What comes out of a tunnel for network packets has no link-layer header until somebody puts one. */
+TEST(tunnel, redirects_network_packets_with_a_header)
+{
+	enum { IPIP = 10 };
+	struct tunnel_bed t;
+	uint8_t outer[OUTER_MAX], frame[OUTER_MAX];
+	uint32_t len;
+
+	open_bed(&t, &rows[IPIP]);
+	EXPECT_EQ(sluice_tc_del(t.tunnel.ifindex, SLUICE_TC_INGRESS, 0, 0), 0);
+	EXPECT_EQ(attach_tc(&t.tunnel, SLUICE_TC_INGRESS, to_port_a), 0);
+	len = outer_of(&t, &rows[IPIP], outer);
+	redirect_to = t.bed.a.ifindex;
+	puts_header = false;
+	send_to(&t.bed.b, outer, len);
+	EXPECT_EQ(counter_of(&t.tunnel, SLUICE_NO_LINK_HEADER), 1u);
+	puts_header = true;
+	send_to(&t.bed.b, outer, len);
+	EXPECT_EQ(ring_receive(&t.bed.a, frame), (uint32_t)INNER4);
+	EXPECT_MEMEQ(frame, inner4, INNER4);
+	/* Nobody puts one for the port that it passes to. */
+	EXPECT_EQ(sluice_tc_del(t.tunnel.ifindex, SLUICE_TC_INGRESS, 0, 0), 0);
+	EXPECT_EQ(sluice_port_pass_to(t.tunnel.ifindex, t.bed.a.ifindex), 0);
+	send_to(&t.bed.b, outer, len);
+	EXPECT_EQ(counter_of(&t.tunnel, SLUICE_NO_LINK_HEADER), 2u);
+	close_bed(&t);
 }
