@@ -147,6 +147,11 @@ static inline struct sl_map *sl_map_of(struct sl_object *obj)
 	return sl_container_of(obj, struct sl_map, obj);
 }
 
+static inline bool sl_map_holds_sockets(const struct sl_map *map)
+{
+	return map->desc.type == BPF_MAP_TYPE_SOCKMAP || map->desc.type == BPF_MAP_TYPE_SOCKHASH;
+}
+
 /* The ops of a type; NULL when Sluice does not have it. */
 SL_ANY const struct sl_map_ops *sl_map_ops_of(enum bpf_map_type type);
 

@@ -340,9 +340,24 @@ static const struct arg_rule *rule_of(enum sl_arg arg)
 	return (unsigned)arg < sl_array_size(rules) && rules[arg].expected ? &rules[arg] : NULL;
 }
 
+static bool is_value(enum sl_arg arg)
+{
+	return arg == SL_ARG_MAP_VALUE || arg == SL_ARG_MAP_VALUE_UNINIT;
+}
+
+/* A value of a map of sockets is one of the verifier's, not bytes. */
+static const struct arg_rule *rule_for(const struct sl_call_meta *meta, unsigned arg)
+{
+	enum sl_arg kind = meta->helper->args[arg];
+
+	if (is_value(kind) && meta->map && sl_map_holds_sockets(meta->map))
+		kind = SL_ARG_SOCK_OR_BTF;
+	return rule_of(kind);
+}
+
 static int check_arg(struct sl_env *env, unsigned arg, struct sl_call_meta *meta)
 {
-	const struct arg_rule *rule = rule_of(meta->helper->args[arg]);
+	const struct arg_rule *rule = rule_for(meta, arg);
 	unsigned regno = BPF_REG_1 + arg;
 	const struct sl_reg *reg = sl_env_reg(env, regno);
 	int err = sl_check_read(env, regno);
@@ -355,6 +370,11 @@ static int check_arg(struct sl_env *env, unsigned arg, struct sl_call_meta *meta
 	}
 	if (!rule->types)
 		return 0;
+	if (meta->helper->args[arg] == SL_ARG_MAP_VALUE_UNINIT && meta->map &&
+		sl_map_holds_sockets(meta->map)) {
+		sl_say(env, "invalid arg_type for sockmap/sockhash\n");
+		return -EINVAL;
+	}
 	if (sl_reg_is_packet(reg) && !(meta->helper->flags & SL_HELPER_PACKET_ARGS)) {
 		sl_say(env, "helper access to the packet is not allowed\n");
 		return -EACCES;

@@ -27,6 +27,10 @@ static const struct {
 	{ BPF_MAP_TYPE_USER_RINGBUF, { BPF_FUNC_user_ringbuf_drain } },
 	{ BPF_MAP_TYPE_CGROUP_ARRAY,
 		{ BPF_FUNC_skb_under_cgroup, BPF_FUNC_current_task_under_cgroup } },
+	{ BPF_MAP_TYPE_SOCKMAP,
+		{ BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem, BPF_FUNC_map_delete_elem } },
+	{ BPF_MAP_TYPE_SOCKHASH,
+		{ BPF_FUNC_map_lookup_elem, BPF_FUNC_map_update_elem, BPF_FUNC_map_delete_elem } },
 	{ BPF_MAP_TYPE_STACK_TRACE, { BPF_FUNC_get_stackid } },
 	{ BPF_MAP_TYPE_DEVMAP, { BPF_FUNC_redirect_map, BPF_FUNC_map_lookup_elem } },
 	{ BPF_MAP_TYPE_DEVMAP_HASH, { BPF_FUNC_redirect_map, BPF_FUNC_map_lookup_elem } },
@@ -133,6 +137,13 @@ static bool may_be_shorter(const struct sl_map *map)
 	       (map->desc.type != BPF_MAP_TYPE_ARRAY || (map->desc.flags & BPF_F_INNER_MAP));
 }
 
+/* What is found in a map of sockets may go, unless the program holds it. */
+static bool acquires(const struct sl_helper *helper, const struct sl_call_meta *meta)
+{
+	return (helper->flags & SL_HELPER_ACQUIRES) ||
+	       (helper->map_op == SL_MAP_OP_LOOKUP && sl_map_holds_sockets(meta->map));
+}
+
 static int set_result(
 	struct sl_env *env, const struct sl_helper *helper, const struct sl_call_meta *meta)
 {
@@ -196,7 +207,7 @@ static int set_result(
 	}
 	if (helper->flags & SL_HELPER_CASTS)
 		r0->ref_id = meta->ref_id;
-	if (helper->flags & SL_HELPER_ACQUIRES) {
+	if (acquires(helper, meta)) {
 		r0->id = r0->ref_id = ++env->next_id;
 		return sl_state_add_ref(env->cur, r0->ref_id, env->insn);
 	}

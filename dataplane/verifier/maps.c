@@ -183,6 +183,9 @@ static const char *struct_name(uint32_t type)
 		[BPF_MAP_TYPE_STACK] = "bpf_queue_stack",
 		[BPF_MAP_TYPE_RINGBUF] = "bpf_ringbuf_map",
 		[BPF_MAP_TYPE_USER_RINGBUF] = "bpf_ringbuf_map",
+		[BPF_MAP_TYPE_CGROUP_ARRAY] = "bpf_array",
+		[BPF_MAP_TYPE_SOCKMAP] = "bpf_stab",
+		[BPF_MAP_TYPE_SOCKHASH] = "bpf_shtab",
 		[BPF_MAP_TYPE_BLOOM_FILTER] = "bpf_bloom_filter",
 	};
 

@@ -57,6 +57,8 @@ void sl_reg_not_null(struct sl_reg *reg)
 	reg->flags &= ~SL_REG_OR_NULL;
 	if (reg->type == SL_REG_MAP_VALUE && reg->map->desc.type == BPF_MAP_TYPE_XSKMAP)
 		reg->type = SL_REG_XDP_SOCK;
+	if (reg->type == SL_REG_MAP_VALUE && sl_map_holds_sockets(reg->map))
+		reg->type = SL_REG_SOCKET;
 	if (!inner)
 		return;
 	reg->type = SL_REG_CONST_MAP;

@@ -54,7 +54,7 @@ static int create_map(enum bpf_map_type type, uint32_t flags)
 {
 	union bpf_attr attr;
 	bool fds = type == BPF_MAP_TYPE_PROG_ARRAY || type == BPF_MAP_TYPE_PERF_EVENT_ARRAY ||
-		   type == BPF_MAP_TYPE_DEVMAP;
+		   type == BPF_MAP_TYPE_DEVMAP || type == BPF_MAP_TYPE_CGROUP_ARRAY;
 
 	memset(&attr, 0, sizeof(attr));
 	attr.map_type = type;
