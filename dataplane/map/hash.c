@@ -89,6 +89,11 @@ static uint64_t hash_memory_bytes(const struct sl_map *map)
 	       map->desc.max_entries * per_elem;
 }
 
+static uint64_t sum_count(const struct sl_map *map)
+{
+	return sl_pool_count(&sl_hash_of(map)->pool);
+}
+
 /* The cache of those that have no CPU of their own, locked. */
 static struct sl_pool_cache *control_begin(struct sl_hash *h)
 {
@@ -481,6 +486,7 @@ const struct sl_map_ops sl_hash_ops = {
 	.element = hash_element,
 	.for_each = sl_hash_for_each,
 	.for_each_symbol = "sl_hash_for_each",
+	.sum_count = sum_count,
 	HASH_OPS,
 };
 
@@ -491,6 +497,7 @@ const struct sl_map_ops sl_percpu_hash_ops = {
 	.lookup_symbol = "sl_percpu_hash_lookup",
 	.for_each = sl_percpu_hash_for_each,
 	.for_each_symbol = "sl_percpu_hash_for_each",
+	.sum_count = sum_count,
 	HASH_OPS,
 };
 
@@ -503,6 +510,7 @@ const struct sl_map_ops sl_lru_hash_ops = {
 	.element = hash_element,
 	.for_each = sl_hash_for_each,
 	.for_each_symbol = "sl_hash_for_each",
+	.sum_count = sum_count,
 	HASH_OPS,
 };
 
@@ -513,6 +521,7 @@ const struct sl_map_ops sl_lru_percpu_hash_ops = {
 	.lookup_symbol = "sl_lru_percpu_hash_lookup",
 	.for_each = sl_percpu_hash_for_each,
 	.for_each_symbol = "sl_percpu_hash_for_each",
+	.sum_count = sum_count,
 	HASH_OPS,
 };
 
@@ -532,6 +541,7 @@ const struct sl_map_ops sl_hash_of_maps_ops = {
 	.sys_lookup_batch = hash_sys_lookup_batch,
 	.lookup = sl_hash_of_maps_lookup,
 	.lookup_symbol = "sl_hash_of_maps_lookup",
+	.sum_count = sum_count,
 	.never_inner = true,
 	.desc_size = sizeof(struct sl_hash_desc),
 };

@@ -175,3 +175,12 @@ void sl_pool_leave(struct sl_pool_cache *cache)
 {
 	__atomic_add_fetch(&cache->room, 1, __ATOMIC_RELAXED);
 }
+
+uint32_t sl_pool_count(const struct sl_pool *pool)
+{
+	int64_t count = __atomic_load_n(&pool->room_given, __ATOMIC_RELAXED);
+
+	for (unsigned i = 0; i <= sl_cpu_count(); i++)
+		count -= __atomic_load_n(&pool->caches[i].room, __ATOMIC_RELAXED);
+	return count < 0 ? 0 : (uint32_t)count;
+}

@@ -72,6 +72,9 @@ SL_ANY void sl_pool_put(struct sl_pool_cache *cache, uint32_t elem);
 /* The element has been unlinked: reused after a grace period. In a read section. */
 SL_ANY void sl_pool_retire(struct sl_pool *pool, struct sl_pool_cache *cache, uint32_t elem);
 
+/* How many elements have room: those in the map, and those about to be. */
+SL_ANY uint32_t sl_pool_count(const struct sl_pool *pool);
+
 /* Takes the room that one more element needs; false when the map is full. */
 SL_ANY bool sl_pool_enter(struct sl_pool *pool, struct sl_pool_cache *cache);
 /* An element has left the map, or did not come to enter it. */

@@ -115,6 +115,8 @@ struct sl_map_ops {
 		*peek_symbol;
 	bool lookup_reads_value; /* sys_lookup gets what the caller has at `value` */
 	bool takes_extra; /* `check` looks at map_extra; others take none */
+	/* Elements that are there, for programs that ask; NULL: the type does not count them. */
+	uint64_t (*sum_count)(const struct sl_map *map);
 	bool never_inner; /* may not be in a map of maps: -ENOTSUPP */
 	uint32_t desc_size; /* constant bytes from desc on; at least sizeof(struct sl_map_desc) */
 };

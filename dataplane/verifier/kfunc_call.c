@@ -204,10 +204,25 @@ static int check_fixed(struct sl_env *env, unsigned regno, struct sl_kfunc_args 
 	return err ? err : sl_check_helper_mem(env, regno, size, SL_WRITE, true, NULL);
 }
 
+static int check_map(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
+{
+	const struct sl_reg *reg = sl_env_reg(env, regno);
+
+	(void)args;
+	if (reg->type == SL_REG_CONST_MAP && !sl_reg_maybe_null(reg))
+		return sl_check_plain_pointer(env, reg, regno);
+	if (reg->type == SL_REG_SCALAR || sl_reg_maybe_null(reg))
+		sl_say(env, "Possibly NULL pointer passed to trusted arg%u\n", regno - 1);
+	else
+		sl_say(env, "R%u must be referenced or trusted\n", regno);
+	return -EINVAL;
+}
+
 static int (*const rules[])(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args) = {
 	[SL_ARG_CTX] = check_ctx,
 	[SL_ARG_SCALAR] = check_scalar,
 	[SL_ARG_MEM_FIXED] = check_fixed,
+	[SL_ARG_MAP] = check_map,
 	[SL_ARG_DYNPTR] = sl_kfunc_check_dynptr,
 	[SL_ARG_DYNPTR_UNINIT] = sl_kfunc_check_dynptr,
 	[SL_ARG_ITER] = check_iter,
