@@ -4,7 +4,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "cpu.h"
 #include "fib.h"
+#include "import.h"
 #include "packet.h"
 #include "row.h"
 
@@ -233,6 +235,16 @@ static int check_packet(const struct sl_ctx *ctx, struct params *p)
 						 : BPF_FIB_LKUP_RET_FRAG_NEEDED;
 }
 
+/*
+ * The interfaces of a test run are the kernel's, and so is its network where there is no other. Some
+ * test runs are done by workers, which make no system call.
+ */
+static void know_network(const struct sl_ctx *ctx)
+{
+	if (!sl_cpu_is_owned(ctx->cpu))
+		sl_route_import();
+}
+
 /* R2: struct bpf_fib_lookup, R3: its size, R4: BPF_FIB_LOOKUP_* */
 SL_HELPER_FN(fib_lookup)
 {
@@ -246,6 +258,8 @@ SL_HELPER_FN(fib_lookup)
 	memcpy(&p, (const void *)r2, sizeof(p));
 	if (p.family != AF_INET && p.family != AF_INET6)
 		return sl_helper_ret(-EAFNOSUPPORT);
+	if (sl_unlikely(!ctx->run->worker))
+		know_network(ctx);
 	check_mtu = !ctx->is_skb || p.mtu;
 	ret = look_up(&p, flags, check_mtu);
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS && !check_mtu)

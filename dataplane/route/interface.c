@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fib.h"
+#include "import.h"
 
 /* Interfaces and their addresses. What an address brings along are ordinary routes. */
 
@@ -121,26 +122,51 @@ static struct sl_interface *copy(const struct sl_interface *old, uint32_t count)
 	return i;
 }
 
+int sl_interface_put(
+	const struct sluice_interface *info, const struct sl_address *addresses, uint32_t count)
+{
+	const struct sl_interface *old = *find(info->ifindex);
+	struct sl_interface *i;
+	int err;
+
+	if (!old && all && all->count == INTERFACES_MAX)
+		return -ENOBUFS;
+	i = copy(NULL, count);
+	if (!i)
+		return -ENOMEM;
+	i->info = *info;
+	i->address_count = count;
+	if (count)
+		memcpy(i->addresses, addresses, count * sizeof(i->addresses[0]));
+	err = publish(info->ifindex, i);
+	if (err)
+		free(i);
+	return err;
+}
+
+void sl_interface_clear(void)
+{
+	while (all && all->count) {
+		uint32_t ifindex = all->interfaces[0]->info.ifindex;
+
+		if (publish(ifindex, NULL) != 0)
+			return;
+		sl_neighbour_flush(ifindex);
+	}
+}
+
 int sluice_interface_set(const struct sluice_interface *interface)
 {
 	const struct sl_interface *old;
-	struct sl_interface *i;
-	int err = -ENOBUFS;
+	int err;
 
 	if (!interface->ifindex)
 		return -EINVAL;
+	sl_route_claim();
 	sl_route_lock();
 	old = *find(interface->ifindex);
-	if (old || !all || all->count < INTERFACES_MAX) {
-		i = copy(old, old ? old->address_count : 0);
-		err = -ENOMEM;
-		if (i) {
-			i->info = *interface;
-			err = publish(interface->ifindex, i);
-		}
-		if (err)
-			free(i);
-	}
+	err = sl_interface_put(
+		interface, old ? old->addresses : NULL, old ? old->address_count : 0);
 	sl_route_unlock();
 	return err;
 }
@@ -161,6 +187,7 @@ int sluice_interface_del(uint32_t ifindex)
 {
 	int err = -ENODEV;
 
+	sl_route_claim();
 	sl_route_lock();
 	if (*find(ifindex))
 		err = publish(ifindex, NULL);
@@ -322,6 +349,7 @@ int sluice_address_add(uint32_t ifindex, const struct sluice_ip *address, uint8_
 		prefix_len > sl_ip_bytes(address->family) * 8)
 		return -EINVAL;
 	a.scope = scope_of(address);
+	sl_route_claim();
 	sl_route_lock();
 	old = *find(ifindex);
 	if (old) {
@@ -367,6 +395,7 @@ int sluice_address_del(uint32_t ifindex, const struct sluice_ip *address, uint8_
 	struct sl_address *at, gone;
 	int err = -EADDRNOTAVAIL;
 
+	sl_route_claim();
 	sl_route_lock();
 	old = *find(ifindex);
 	if (old && find_address(old, address, prefix_len)) {

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "import.h"
+
 /* Neighbours: a hash table whose chains readers walk without a lock. */
 
 enum { BUCKETS = 1 << 16 };
@@ -137,17 +139,25 @@ static int set(const struct sluice_neighbour *info)
 	return 0;
 }
 
-int sluice_neighbour_set(const struct sluice_neighbour *neighbour)
+int sl_neighbour_put(const struct sluice_neighbour *neighbour)
 {
 	struct sluice_neighbour info = *neighbour;
+	int err = -EINVAL;
+
+	sl_rcu_read_begin();
+	if (clean(&neighbour->address, &info.address))
+		err = set(&info);
+	sl_rcu_read_end();
+	return err;
+}
+
+int sluice_neighbour_set(const struct sluice_neighbour *neighbour)
+{
 	int err;
 
-	if (!clean(&neighbour->address, &info.address))
-		return -EINVAL;
+	sl_route_claim();
 	sl_route_lock();
-	sl_rcu_read_begin();
-	err = set(&info);
-	sl_rcu_read_end();
+	err = sl_neighbour_put(neighbour);
 	sl_route_unlock();
 	return err;
 }
@@ -175,6 +185,7 @@ int sluice_neighbour_del(uint32_t ifindex, const struct sluice_ip *address)
 
 	if (!clean(address, &ip))
 		return err;
+	sl_route_claim();
 	sl_route_lock();
 	link = find_link(ifindex, &ip);
 	if (*link) {

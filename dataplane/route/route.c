@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "import.h"
 #include "table.h"
 
 /* Adding, deleting and listing routes. Each change makes a new list for the prefix. */
@@ -347,6 +348,7 @@ int sluice_route_add(const struct sluice_route *route, unsigned flags)
 	err = check(route);
 	if (err)
 		return err;
+	sl_route_claim();
 	sl_route_lock();
 	err = sl_route_add(route, flags);
 	sl_route_unlock();
@@ -361,6 +363,7 @@ int sluice_route_del(const struct sluice_route *route)
 	if ((route->prefix.family != AF_INET && route->prefix.family != AF_INET6) ||
 		route->prefix_len > bits)
 		return err;
+	sl_route_claim();
 	sl_route_lock();
 	err = sl_route_del(route);
 	sl_route_unlock();
@@ -438,13 +441,14 @@ int sluice_route_walk(uint16_t family, uint32_t table,
 	return result;
 }
 
-static bool is_left(const struct sl_route *route, uint32_t ifindex)
+/* Whether a route goes with an interface; 0: with all of them, whatever it is. */
+static bool goes_with(const struct sl_route *route, uint32_t ifindex)
 {
-	for (uint32_t i = 0; i < route->path_count; i++) {
+	for (uint32_t i = 0; ifindex && i < route->path_count; i++) {
 		if (route->paths[i].ifindex != ifindex)
-			return true;
+			return false;
 	}
-	return route->path_count == 0;
+	return !ifindex || route->path_count > 0;
 }
 
 /* Takes one route of the list away, if there is one to take. */
@@ -454,7 +458,7 @@ static bool flush_one(
 	const struct sl_fib_list *list = sl_fib_table_exact(t, key);
 
 	for (uint32_t i = 0; list && i < list->count; i++) {
-		if (!is_left(list->routes[i], ifindex)) {
+		if (goes_with(list->routes[i], ifindex)) {
 			*ret_err = remove_at(t, key, list, i);
 			return *ret_err == 0;
 		}

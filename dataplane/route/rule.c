@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "import.h"
+
 /* Written with the lock held, read through sl_rcu_load. */
 static struct sl_rule_list *lists[2];
 
@@ -188,15 +190,27 @@ static int del(const struct sluice_rule *rule)
 	return 0;
 }
 
-int sluice_rule_add(const struct sluice_rule *rule)
+int sl_rule_put(const struct sluice_rule *rule)
 {
 	struct sluice_rule checked;
 	int err = check(rule, &checked);
 
-	if (err)
-		return err;
+	return err ? err : add(&checked);
+}
+
+void sl_rule_clear(void)
+{
+	publish(AF_INET, NULL);
+	publish(AF_INET6, NULL);
+}
+
+int sluice_rule_add(const struct sluice_rule *rule)
+{
+	int err;
+
+	sl_route_claim();
 	sl_route_lock();
-	err = add(&checked);
+	err = sl_rule_put(rule);
 	sl_route_unlock();
 	return err;
 }
@@ -208,6 +222,7 @@ int sluice_rule_del(const struct sluice_rule *rule)
 
 	if (err)
 		return err;
+	sl_route_claim();
 	sl_route_lock();
 	err = del(&checked);
 	sl_route_unlock();

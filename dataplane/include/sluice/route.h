@@ -11,7 +11,8 @@ extern "C" {
  * What bpf_fib_lookup and bpf_redirect_neigh know of the network: interfaces with their addresses,
  * routes, policy rules and neighbours, with the meaning that rtnetlink(7) gives them. They belong to
  * the process. A port is an interface from the moment it is added, with forwarding on; test runs
- * may name other interfaces, those of the kernel for example.
+ * may name other interfaces, those of the kernel for example. In a process without ports that has
+ * changed nothing here test runs find the kernel's own network.
  *
  * All functions may be called from any thread but a worker, and need no EAL. They return 0 or a
  * negative errno, as the kernel does for the like request. Workers see a change as a whole.

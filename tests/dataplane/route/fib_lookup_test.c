@@ -14,7 +14,8 @@
 
 /*
  * bpf_fib_lookup with random parameters, by one program in the kernel and here, over the same
- * network: the result and every byte of the parameters have to be equal.
+ * network: the result and every byte of the parameters have to be equal. Compiled twice: Sluice is told
+ * the network, or (IMPORTED) finds the kernel's.
  */
 
 #define INSN(c, d, s, o, i) { (c), (d), (s), (o), (i) }
@@ -25,7 +26,14 @@
 #define STORE(d, s, o, size) INSN(BPF_STX | BPF_MEM | (size), d, s, o, 0)
 #define EXIT INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 
-enum { PACKET = 128, AT_PARAMS = 16, AT_FLAGS = 80, AT_RESULT = 88, LOOK_UPS = 4000, FLAGS = 6 };
+enum {
+	PACKET = 128,
+	AT_PARAMS = 16,
+	AT_FLAGS = 80,
+	AT_RESULT = 88,
+	LOOK_UPS = IMPORTED ? 1000 : 4000,
+	FLAGS = 6
+};
 
 #define IN(o) LOAD(1, 7, AT_PARAMS + (o), BPF_DW), STORE(10, 1, -64 + (o), BPF_DW)
 #define OUT(o) LOAD(1, 10, -64 + (o), BPF_DW), STORE(7, 1, AT_PARAMS + (o), BPF_DW)
@@ -272,6 +280,7 @@ static bool ready(void)
 
 	if (!state) {
 		state = 2;
+		network_is_mirrored = !IMPORTED;
 		if (oracle_permitted() && network_enter(&reason)) {
 			state = 1;
 			network_make_links(links);

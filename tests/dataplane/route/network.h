@@ -8,6 +8,9 @@
  * and in Sluice's tables, by the same commands.
  */
 
+/* Cleared before anything else: only the kernel is told, and Sluice has to look for itself. */
+extern bool network_is_mirrored;
+
 /* False, with a reason, where this user may not make one. */
 bool network_enter(const char **ret_reason);
 
