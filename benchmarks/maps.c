@@ -1,6 +1,7 @@
 /*
  * Map operations of programs, here and in the kernel in the same run: type, key size, number of
- * entries, hits or misses, keys drawn uniformly or by Zipf's law. One operation's time is the
+ * entries, hits or misses, keys drawn uniformly or by Zipf's law, or twice as many keys as an LRU
+ * table has room for ("over": every other update evicts). One operation's time is the
  * difference between a program that does 32 of them and one that only gets the 32 keys.
  */
 #include <bpf/bpf.h>
@@ -19,9 +20,9 @@
 
 enum { ROUNDS = 7, SIDES = 2, VALUE_SIZE = 8 };
 
-enum draw { UNIFORM, ZIPF, MISS };
+enum draw { UNIFORM, ZIPF, MISS, OVER };
 
-static const char *const draw_names[] = { "uniform", "zipf", "miss" };
+static const char *const draw_names[] = { "uniform", "zipf", "miss", "over" };
 
 struct row {
 	const char *label;
@@ -131,7 +132,8 @@ static uint64_t zipf(double uniform, uint32_t n)
 
 static struct maps_key draw(const struct row *row, uint64_t i)
 {
-	uint64_t random = scramble(i ^ 0xabcdef), n = random % row->entries;
+	uint64_t random = scramble(i ^ 0xabcdef);
+	uint64_t n = random % (row->draw == OVER ? 2ull * row->entries : row->entries);
 
 	if (row->draw == ZIPF)
 		n = zipf((double)(random >> 11) / (1ull << 53), row->entries);
@@ -239,8 +241,9 @@ static void run(const struct row *row)
 	for (int i = 0; i < SIDES; i++)
 		open_side(&sides[i], row, keys);
 	free(keys);
-	compare(row, "lookup");
-	if (row->draw == UNIFORM)
+	if (row->draw != OVER)
+		compare(row, "lookup");
+	if (row->draw == UNIFORM || row->draw == OVER)
 		compare(row, "update");
 	if (row->draw == UNIFORM && !is_array(row->type) && row->type != BPF_MAP_TYPE_LPM_TRIE)
 		compare(row, "churn");
@@ -256,11 +259,12 @@ static void run_type(const char *label, enum bpf_map_type type)
 	static const uint32_t entries[] = { 1000, 64 << 10, 1 << 20 },
 			      routes[] = { 1000, 100000, 1000000 };
 	bool lpm = type == BPF_MAP_TYPE_LPM_TRIE;
+	bool lru = type == BPF_MAP_TYPE_LRU_HASH || type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
 	unsigned sizes = is_array(type) ? 1 : lpm ? 2 : 4;
 
 	for (unsigned k = 0; k < sizes; k++)
 		for (unsigned e = 0; e < 3; e++)
-			for (unsigned d = UNIFORM; d <= MISS; d++)
+			for (unsigned d = UNIFORM; d <= (lru ? OVER : MISS); d++)
 				run(&(struct row){ label, type, lpm ? route_sizes[k] : key_sizes[k],
 					lpm ? routes[e] : entries[e], d });
 }
