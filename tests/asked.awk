@@ -48,7 +48,7 @@ END {
 	for (id = 1; id <= helpers; id++) {
 		if (!loads[id] && there[id])
 			never = never " " helper[id]
-		if (!loads[id])
+		if (!loads[id] || !(id in helper))
 			continue
 		printf "%-36s %14s %8s%s", helper[id], cell(loads[id], loads_refused[id]), cell(runs[id]), ++n % 2 ? "   " : "\n"
 	}

@@ -361,8 +361,8 @@ static int verified(const struct fuzz_world *world, const struct fuzz_program *p
 	err = sl_prog_new(insns, program->count, &prog);
 	if (err)
 		return err;
-	prog->type = program->type;
-	prog->expected_attach_type = program->attach_type;
+	prog->type = prog->rules_type = program->type;
+	prog->expected_attach_type = prog->rules_attach_type = program->attach_type;
 	prog->flags = program->flags;
 	prog->gpl_compatible = true;
 	err = sl_verify(prog, NULL);

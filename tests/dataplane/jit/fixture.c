@@ -28,7 +28,7 @@ const struct sl_field jit_fixture_data_end = {
 void jit_fixture_init(struct jit_fixture *fx, const struct bpf_insn *insns, unsigned count)
 {
 	memset(fx, 0, sizeof(*fx));
-	fx->prog.type = BPF_PROG_TYPE_XDP;
+	fx->prog.type = fx->prog.rules_type = BPF_PROG_TYPE_XDP;
 	fx->prog.insns = (struct bpf_insn *)insns;
 	fx->prog.insn_count = count;
 	strcpy(fx->prog.name, "test");

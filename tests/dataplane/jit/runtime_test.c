@@ -118,7 +118,7 @@ static void check_fields(enum bpf_prog_type type)
 		insns[n++] = f->writable_by ? STX(size, 1, 2, f->offset) : MOV_K(2, 0);
 	}
 	jit_fixture_init(&fx, insns, n + 2);
-	fx.prog.type = type;
+	fx.prog.type = fx.prog.rules_type = type;
 	for (unsigned i = 0; i < n; i++)
 		fx.insn_facts[i].field =
 			BPF_CLASS(insns[i].code) == BPF_ALU64 ? NULL : &fields[i / 2];

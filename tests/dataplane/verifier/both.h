@@ -147,7 +147,7 @@ static inline int both_ours(enum bpf_prog_type type, const struct bpf_insn *insn
 	text[0] = '\0';
 	if (err)
 		return err;
-	prog->type = type;
+	prog->type = prog->rules_type = type;
 	prog->gpl_compatible = gpl;
 	err = sl_verify(prog, &log);
 	if (!err && ret_prog)

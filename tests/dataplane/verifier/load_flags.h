@@ -17,7 +17,7 @@ static inline int load_ours(const struct load *load, char *text)
 
 	if (err)
 		return err;
-	prog->type = XDP;
+	prog->type = prog->rules_type = XDP;
 	prog->flags = load->flags;
 	err = sl_verify(prog, &log);
 	sl_object_unref(&prog->obj);

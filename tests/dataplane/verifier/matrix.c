@@ -137,7 +137,7 @@ static int load_ours(
 	text[0] = '\0';
 	if (err)
 		return err;
-	prog->type = m->type;
+	prog->type = prog->rules_type = m->type;
 	prog->flags = m->flags;
 	prog->gpl_compatible = true;
 	err = sl_verify(prog, &log);

@@ -24,7 +24,9 @@ static inline int resolve_nothing(void *arg, uint32_t index)
 static inline int structure_of(enum bpf_prog_type type, const struct bpf_insn *insns,
 	uint32_t count, char *text, struct sl_cfg **ret_cfg)
 {
-	struct sl_prog prog = { .type = type, .insns = (struct bpf_insn *)insns };
+	struct sl_prog prog = {
+		.type = type, .rules_type = type, .insns = (struct bpf_insn *)insns
+	};
 	struct sl_log_buf buf = { .buf = text, .size = STRUCTURE_LOG_BYTES, .level = 2 };
 	struct sl_cfg *cfg = NULL;
 	struct sl_log log;
