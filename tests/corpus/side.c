@@ -3,10 +3,12 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -191,6 +193,25 @@ static int load(const struct side_program *wanted, bool others, struct side_outc
 	return err;
 }
 
+/* Those that a run before this one has given back, which the next would get. Until the end. */
+static void take_pages(void)
+{
+	enum { BYTES = 4 << 20 };
+
+	mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1,
+		0);
+}
+
+/* What programs count by CPU lands in the same place on both sides. */
+static void stay_on_one_cpu(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
 /* In the child. */
 static void load_and_run(const struct side_program *wanted, struct side_outcome *outcome)
 {
@@ -208,6 +229,9 @@ static void load_and_run(const struct side_program *wanted, struct side_outcome 
 	}
 	outcome->end = SIDE_LOADED;
 	note_insns(program, outcome);
+	stay_on_one_cpu();
+	if (wanted->elsewhere)
+		take_pages();
 	for (unsigned i = 0; i < PACKETS; i++)
 		run(program, &test_packets[i], &outcome->runs[i]);
 	read_maps(sl_loader_object(loader), outcome);

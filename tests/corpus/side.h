@@ -56,6 +56,7 @@ struct side_program {
 	const char *path;
 	char name[SIDE_NAME_MAX];
 	enum bpf_prog_type type;
+	bool elsewhere; /* with the kernel's free pages shuffled: addresses in results change */
 };
 
 /*
