@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <rte_mbuf.h>
 #include <sluice/route.h>
 #include <sluice/tunnel.h>
 
@@ -149,6 +150,8 @@ static uint64_t set_key(struct sl_ctx *ctx, uint64_t tail_calls)
 
 static uint64_t note(struct sl_ctx *ctx, uint64_t tail_calls)
 {
+	uint32_t len;
+
 	(void)tail_calls;
 	seen.has_key = ctx->tunnel;
 	if (ctx->tunnel)
@@ -157,7 +160,8 @@ static uint64_t note(struct sl_ctx *ctx, uint64_t tail_calls)
 	seen.ingress_ifindex = ctx->ingress_ifindex;
 	seen.protocol = ctx->protocol;
 	seen.len = ctx->len;
-	memcpy(seen.bytes, ctx->data, ctx->len < OUTER_MAX ? ctx->len : OUTER_MAX);
+	len = (uint32_t)(ctx->data_end - ctx->data); /* of the first segment */
+	memcpy(seen.bytes, ctx->data, len < OUTER_MAX ? len : OUTER_MAX);
 	seen.count++;
 	return TC_ACT_OK;
 }
@@ -855,4 +859,57 @@ TEST(tunnel, redirects_network_packets_with_a_header)
 	send_to(&t.bed.b, outer, len);
 	EXPECT_EQ(counter_of(&t.tunnel, SLUICE_NO_LINK_HEADER), 2u);
 	close_bed(&t);
+}
+
+static void send_in_two(struct ring_port *port, const uint8_t *frame, uint32_t len, uint32_t first)
+{
+	uint64_t before = counter_of(port, SLUICE_RX);
+	struct rte_mbuf *m = ring_new_frame(frame, first);
+
+	EXPECT_EQ(rte_pktmbuf_chain(m, ring_new_frame(frame + first, len - first)), 0);
+	ring_send_mbuf(port, m);
+	settle(port, before + 1);
+}
+
+/* Sums and lengths of packets in several mbufs, cut at even and odd places. */
+TEST(tunnel, takes_packets_in_segments)
+{
+	for (unsigned i = 0; i < ROWS; i++) {
+		const struct row *row = &rows[i];
+		struct tunnel_bed t;
+		uint8_t frame[OUTER_MAX], back[OUTER_MAX];
+		uint32_t len, skip = carries_frames(row->kind) ? 0 : ETH_HLEN;
+		const uint8_t *inner = inner_of(row, &len);
+		bool summed = row->key.flags & SL_TUNNEL_CSUM;
+
+		TRACE_PUSH("%s", row->name);
+		open_bed(&t, row);
+		send_in_two(&t.bed.a, inner, len, len - 5);
+		len = ring_receive(&t.bed.b, frame);
+		check_outer(row, frame, len);
+		turn_round(&t, row, frame);
+		memset(frame + len, 0xa5, 2); /* padding */
+		for (unsigned cut = 1; cut <= 6; cut++) {
+			seen.count = 0;
+			send_in_two(&t.bed.b, frame, len + 2, len - cut);
+			EXPECT_EQ(seen.count, row->flags & SLUICE_TUNNEL_SEQ && cut > 1 ? 0u : 1u);
+			if (!seen.count)
+				continue;
+			check_key(row);
+			EXPECT_EQ(seen.len, (row->inner_ipv6 ? INNER6 : INNER4) - skip);
+			EXPECT_MEMEQ(seen.bytes, inner + skip, seen.len - cut);
+		}
+		if (skip == 0) {
+			EXPECT_EQ(sluice_port_pass_to(t.tunnel.ifindex, t.bed.a.ifindex), 0);
+			send_in_two(&t.bed.b, frame, len + 2, len - 3);
+			EXPECT_EQ(ring_receive(&t.bed.a, back), row->inner_ipv6 ? INNER6 : INNER4);
+			EXPECT_MEMEQ(back, inner, row->inner_ipv6 ? INNER6 : INNER4);
+		}
+		frame[len - 1] ^= 1;
+		seen.count = 0;
+		send_in_two(&t.bed.b, frame, len, len - 3);
+		EXPECT_EQ(counter_of(&t.tunnel, SLUICE_TUNNEL_BAD_CSUM), summed ? 1u : 0u);
+		close_bed(&t);
+		TRACE_POP();
+	}
 }
