@@ -465,7 +465,8 @@ static void give_key(struct sl_ctx *ctx, const struct outer *o, const struct hea
 	memset(key->dst, 0, sizeof(key->dst));
 	memcpy(key->src, o->addresses, o->address_len);
 	memcpy(key->dst, o->addresses + o->address_len, o->address_len);
-	memcpy(key->options, h->options, h->options_len);
+	if (h->options_len)
+		memcpy(key->options, h->options, h->options_len);
 	ctx->tunnel = key;
 }
 
