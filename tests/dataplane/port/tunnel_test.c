@@ -517,7 +517,7 @@ TEST(tunnel, counts_why_it_refuses)
 TEST(tunnel, counts_what_it_cannot_send)
 {
 	struct tunnel_bed t;
-	uint8_t big[RING_FRAME_MAX] = { 0 };
+	uint8_t big[1500] = { 0 };
 
 	open_bed(&t, &rows[0]);
 	sets_key = false;
@@ -537,7 +537,7 @@ TEST(tunnel, counts_what_it_cannot_send)
 	EXPECT_EQ(counter_of(&t.tunnel, SLUICE_TUNNEL_BAD_OPTIONS), 1u);
 	key_to_set.flags &= (uint16_t)~SL_TUNNEL_OPTIONS;
 	memcpy(big, inner4, INNER4);
-	ring_send(&t.bed.a, big, 1500, 1);
+	ring_send(&t.bed.a, big, sizeof(big), 1);
 	settle(&t.bed.a, 5);
 	EXPECT_EQ(counter_of(&t.tunnel, SLUICE_TUNNEL_TOO_BIG), 1u);
 	EXPECT_EQ(counter_of(&t.tunnel, SLUICE_TUNNEL_ENCAP), 0u);
