@@ -5,6 +5,7 @@
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "rule.h"
 #include "table.h"
@@ -194,10 +195,21 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* Drawn with the first table: nobody shall choose flows that all go the same way. */
+static uint64_t hash_seed = 0x2545f4914f6cdd1d;
+
+void sl_fib_draw_seed(void)
+{
+	uint64_t drawn;
+
+	if (getrandom(&drawn, sizeof(drawn), GRND_NONBLOCK) == (ssize_t)sizeof(drawn))
+		__atomic_store_n(&hash_seed, drawn, __ATOMIC_RELAXED);
+}
+
 /* Of what the kernel hashes by default: both addresses, of IPv6 the label and protocol too. */
 static uint32_t hash_flow(const struct sl_fib_flow *flow)
 {
-	uint64_t words[5] = { 0 }, hash = 0x2545f4914f6cdd1d;
+	uint64_t words[5] = { 0 }, hash = __atomic_load_n(&hash_seed, __ATOMIC_RELAXED);
 
 	memcpy(&words[0], flow->src, sl_ip_bytes(flow->family));
 	memcpy(&words[2], flow->dst, sl_ip_bytes(flow->family));

@@ -17,12 +17,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "table.h"
+
 /*
  * The kernel's network through rtnetlink dumps. What has been read is kept as a list of items, so
  * that a run that finds the same list changes nothing.
  */
 
-enum { BUFFER = 1 << 16, ITEMS_MAX = 1 << 16, HOPS_MAX = 32 };
+enum { BUFFER = 1 << 16, ITEMS_MAX = 1 << 14, HOPS_MAX = 32 };
 
 enum kind { LINK, ADDRESS, ROUTE, RULE, NEIGHBOUR };
 
@@ -474,9 +476,12 @@ void sl_route_import(void)
 		free(now.item);
 		return;
 	}
+	/* The run that this is for is in one; so much fits without a grace period. */
+	sl_fib_table_in_section(true);
 	clear();
 	for (uint32_t i = 0; i < now.count; i++)
 		put(&now, &now.item[i]);
+	sl_fib_table_in_section(false);
 	free(imported.item);
 	imported = now;
 	sl_route_unlock();

@@ -74,7 +74,8 @@ struct sl_fib_table *sl_fib_table_get(uint16_t family, uint32_t id)
 		free(t);
 		return NULL;
 	}
-	table_count++;
+	if (table_count++ == 0)
+		sl_fib_draw_seed();
 	link = bucket_of(family, t->id);
 	t->next = *link;
 	sl_rcu_store(*link, t);
@@ -133,6 +134,13 @@ static int change(struct sl_map *trie, const struct sl_fib_key *key, struct sl_f
 	return err;
 }
 
+static __thread bool in_section;
+
+void sl_fib_table_in_section(bool in)
+{
+	in_section = in;
+}
+
 int sl_fib_table_set(
 	struct sl_fib_table *table, const struct sl_fib_key *key, struct sl_fib_list *list)
 {
@@ -140,7 +148,7 @@ int sl_fib_table_set(
 	int err = change(table->trie, key, list);
 
 	/* The trie's memory waits for a grace period, where many changes come at once. */
-	if (err == -ENOMEM) {
+	if (err == -ENOMEM && !in_section) {
 		sl_rcu_synchronize();
 		err = change(table->trie, key, list);
 	}

@@ -28,6 +28,9 @@ struct sl_fib_key {
 	uint8_t bytes[16];
 };
 
+/* Once, before there is a table: the seed of the hash that chooses among paths. */
+SL_CONTROL void sl_fib_draw_seed(void);
+
 /* NULL when nothing was ever put into it. */
 SL_ANY struct sl_fib_table *sl_fib_table_peek(uint16_t family, uint32_t id);
 /* The same, made where it is not there; NULL without memory. With the lock held. */
@@ -41,9 +44,14 @@ SL_ANY const struct sl_fib_list *sl_fib_table_find(
 /* Of exactly this prefix. */
 SL_ANY const struct sl_fib_list *sl_fib_table_exact(
 	const struct sl_fib_table *table, const struct sl_fib_key *key);
-/* Puts a list in the place of what the prefix has; NULL: takes that away. -ENOMEM, -ENOSPC. */
+/*
+ * Puts a list in the place of what the prefix has; NULL: takes that away. -ENOSPC; -ENOMEM, where
+ * the caller is in a read section also when a grace period would give memory back.
+ */
 SL_CONTROL int sl_fib_table_set(
 	struct sl_fib_table *table, const struct sl_fib_key *key, struct sl_fib_list *list);
+/* The calling thread is in a read section from here on (or no more), and cannot wait for its end. */
+SL_CONTROL void sl_fib_table_in_section(bool in);
 /* The key that follows; false after the last. first: from the start. */
 SL_ANY bool sl_fib_table_next_key(
 	const struct sl_fib_table *table, bool first, struct sl_fib_key *key);
