@@ -75,7 +75,7 @@ static int lru_percpu_hash_new(const union bpf_attr *attr, struct sl_map **ret_m
 	return lru_new(attr, &sl_lru_percpu_hash_ops, true, ret_map);
 }
 
-/* What a full map has in use; the rest is address space. */
+/* Without BPF_F_NO_PREALLOC what a full map has in use; the rest is address space. */
 static uint64_t hash_memory_bytes(const struct sl_map *map)
 {
 	const struct sl_hash *h = sl_hash_of(map);
@@ -86,7 +86,9 @@ static uint64_t hash_memory_bytes(const struct sl_map *map)
 		per_elem += (uint64_t)map->desc.value_stride * sl_cpu_count();
 	return sizeof(*h) + d->bucket_count * sizeof(uint64_t) +
 	       (sl_cpu_count() + 1) * sizeof(struct sl_pool_cache) +
-	       map->desc.max_entries * per_elem;
+	       (map->desc.flags & BPF_F_NO_PREALLOC ? sl_pool_count(&h->pool)
+						    : map->desc.max_entries) *
+		       per_elem;
 }
 
 static uint64_t sum_count(const struct sl_map *map)
