@@ -24,12 +24,15 @@ enum { HELPERS_MAX = 256, MAP_TYPES_MAX = 64 };
 
 static void print_maps(void)
 {
-	printf("## Map types\n\n| id | map type | state |\n|---|---|---|\n");
+	printf("## Map types\n\n| id | map type | state | remarks |\n|---|---|---|---|\n");
 	for (int type = 1; type < MAP_TYPES_MAX; type++) {
 		const char *name = libbpf_bpf_map_type_str(type);
 
+		const char *why = sl_map_unavailable(type);
+
 		if (name)
-			printf("| %d | %s | %s |\n", type, name, sl_map_ops_of(type) ? "yes" : "-");
+			printf("| %d | %s | %s | %s |\n", type, name,
+				sl_map_ops_of(type) ? "yes" : "-", why ? why : "");
 	}
 }
 

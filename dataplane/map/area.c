@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/mempolicy.h>
 #include <linux/mman.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -41,6 +43,27 @@ static bool memory_left(size_t len_bytes)
 	}
 	fclose(f);
 	return kib == 0 || len_bytes / 1024 < kib;
+}
+
+enum { NODES_MAX = 1024 };
+
+static __thread int wanted_node = -1;
+
+void sl_area_set_node(int node)
+{
+	wanted_node = node;
+}
+
+/* For all of it, whoever touches it first. A container may not be allowed to say so. */
+static void place(void *area, size_t len)
+{
+	const unsigned word = 8 * sizeof(unsigned long);
+	unsigned long nodes[NODES_MAX / (8 * sizeof(unsigned long))] = { 0 };
+
+	if (wanted_node < 0 || wanted_node >= NODES_MAX)
+		return;
+	nodes[(unsigned)wanted_node / word] |= 1ul << (unsigned)wanted_node % word;
+	syscall(SYS_mbind, area, len, MPOL_PREFERRED, nodes, (unsigned long)NODES_MAX + 1, 0);
 }
 
 static void *map_aligned(size_t len, size_t align)
@@ -84,6 +107,7 @@ void *sl_area_new(size_t len_bytes, size_t resident_bytes)
 		return NULL;
 	if (huge)
 		madvise(p, len, MADV_HUGEPAGE);
+	place(p, len);
 	if (resident_bytes && !sl_area_populate(p, resident_bytes)) {
 		munmap(p, len);
 		return NULL;
@@ -110,9 +134,11 @@ int sl_area_new_shared(size_t len_bytes, void **ret_area)
 	if (ftruncate(fd, len_bytes) != 0 ||
 		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
 		goto fail;
-	p = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	p = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		goto fail;
+	place(p, len_bytes);
+	sl_area_populate(p, len_bytes);
 	*ret_area = p;
 	return fd;
 fail:

@@ -14,6 +14,11 @@
  * by one; the rest when first touched. NULL when there is not as much memory.
  */
 SL_CONTROL void *sl_area_new(size_t len_bytes, size_t resident_bytes);
+/*
+ * Areas that the calling thread makes from now on prefer this node's memory; -1: none. Memory of
+ * another node is taken when that one has none left, as in the kernel.
+ */
+SL_CONTROL void sl_area_set_node(int node);
 /* Backs a part of an area by memory; false when there is not as much. */
 SL_CONTROL bool sl_area_populate(void *start, size_t len_bytes);
 /* NULL is fine. */

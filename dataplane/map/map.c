@@ -6,7 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "area.h"
 #include "btf_record.h"
+#include "logging.h"
 #include "timer.h"
 #include "type.h"
 
@@ -19,6 +21,17 @@ static const struct sl_map_ops *const ops_table[] = {
 const struct sl_map_ops *sl_map_ops_of(enum bpf_map_type type)
 {
 	return type < sl_array_size(ops_table) ? ops_table[type] : NULL;
+}
+
+const char *sl_map_unavailable(enum bpf_map_type type)
+{
+	static const char *const reasons[] = {
+#define SL_NO_MAP_TYPE(number, type, why) [number] = why,
+#include "no_types.def"
+#undef SL_NO_MAP_TYPE
+	};
+
+	return type < sl_array_size(reasons) ? reasons[type] : NULL;
 }
 
 static void map_unlink(struct sl_object *obj)
@@ -55,7 +68,7 @@ static const struct sl_object_ops map_object_ops = {
 	.release = map_release,
 };
 
-/* Whether the machine has the node that BPF_F_NUMA_NODE names; memory comes from any node. */
+/* Whether the machine has the node that BPF_F_NUMA_NODE names. */
 static bool node_exists(uint32_t node)
 {
 	char path[64];
@@ -99,12 +112,20 @@ int sl_map_new(const union bpf_attr *attr, struct sl_map **ret_map)
 
 	if (err)
 		return err;
-	if (!ops)
+	if (!ops) {
+		const char *why = sl_map_unavailable(attr->map_type);
+
+		if (why)
+			sl_log(SL_LOG_WARN, "maps of type %u are not available: %s", attr->map_type,
+				why);
 		return -EINVAL;
+	}
 	err = ops->check(attr);
 	if (err)
 		return err;
+	sl_area_set_node(sl_map_has_node(attr) ? (int)attr->numa_node : -1);
 	err = ops->new(attr, &map);
+	sl_area_set_node(-1);
 	if (err)
 		return err;
 	sl_object_init(&map->obj, SL_OBJECT_MAP, &map_object_ops);

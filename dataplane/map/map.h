@@ -156,6 +156,8 @@ static inline bool sl_map_holds_sockets(const struct sl_map *map)
 
 /* The ops of a type; NULL when Sluice does not have it. */
 SL_ANY const struct sl_map_ops *sl_map_ops_of(enum bpf_map_type type);
+/* Why Sluice does not have the type; NULL when it has, or nobody can. */
+SL_ANY const char *sl_map_unavailable(enum bpf_map_type type);
 
 /*
  * For a type's `new`: `size` zeroed bytes that begin with a struct sl_map, its ops and descriptor
