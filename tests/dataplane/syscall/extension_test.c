@@ -33,6 +33,8 @@
 #define HELPER(id) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, id)
 #define LD_PROGS(dst) \
 	INSN(BPF_LD | BPF_IMM | BPF_DW, dst, BPF_PSEUDO_MAP_FD, 0, 0), INSN(0, 0, 0, 0, 0)
+/* bpf_throw(n); its number is filled in. */
+#define THROW(n) MOV(1, n), INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, 0, 0)
 #define EXIT INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 #define RETURN(n) MOV(0, n), EXIT
 
@@ -168,6 +170,17 @@ static int load_types(
 	return fd;
 }
 
+static int32_t number_of_throw(void)
+{
+	static int number;
+	struct btf *btf = number ? NULL : btf__parse("/sys/kernel/btf/vmlinux", NULL);
+
+	if (btf)
+		number = btf__find_by_name_kind(btf, "bpf_throw", BTF_KIND_FUNC);
+	btf__free(btf);
+	return number;
+}
+
 /* The context is that of `rules`; `to` and `btf_id` are what an extension is for. */
 static struct loaded load(enum side side, const struct program *p, enum bpf_prog_type rules, int to,
 	uint32_t btf_id, int progs, char *text)
@@ -187,6 +200,9 @@ static struct loaded load(enum side side, const struct program *p, enum bpf_prog
 		if (insns[i].src_reg == BPF_PSEUDO_MAP_FD &&
 			insns[i].code == (BPF_LD | BPF_IMM | BPF_DW))
 			insns[i].imm = progs;
+		if (insns[i].src_reg == BPF_PSEUDO_KFUNC_CALL &&
+			insns[i].code == (BPF_JMP | BPF_CALL))
+			insns[i].imm = number_of_throw();
 	}
 	attr.prog_type = p->type;
 	attr.insns = PTR(insns);
@@ -341,6 +357,14 @@ static const struct row rows[] = {
 		{ EXT, ONE({ CTX }),
 			{ LD_PROGS(2), MOV(3, 0), HELPER(BPF_FUNC_tail_call), RETURN(5) } },
 		77 },
+	{ "an exception ends the extension only", NULL, NUMBER,
+		{ EXT, ONE({ INT }), { THROW(9), RETURN(1) } }, SUM - 3 + 9 },
+	{ "an exception of a function of its own", NULL, NUMBER,
+		{ EXT,
+			{ { "ext", 0, BTF_FUNC_GLOBAL, { INT } },
+				{ "own", 3, BTF_FUNC_GLOBAL, { INT } } },
+			{ CALL(2), RETURN(1), THROW(8), RETURN(2) } },
+		SUM - 3 + 8 },
 	{ "tail calls where the packet is left alone",
 		"Extension program changes packet data, "
 		"while original does not",
