@@ -11,3 +11,5 @@ enum sl_client_target {
 
 /* For the calling thread, from now on; returns what it was. */
 enum sl_client_target sl_client_use(enum sl_client_target target);
+/* What it is. */
+enum sl_client_target sl_client_target(void);

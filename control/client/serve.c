@@ -8,18 +8,20 @@
 
 #include <sluice/bpf.h>
 
+#include "serve_xsk.h"
+
 /*
  * How deep this thread is in our own code. The background thread never is, which is harmless: of
  * the calls below it makes mmap() and munmap() only, outside of the locks that serving them takes.
  */
-static __thread unsigned inside;
+__thread unsigned sl_serve_inside;
 
 /* Until the program has opened an event, its mappings are none of our business. */
 static bool have_events;
 
 static bool serve_events(void)
 {
-	return !inside && __atomic_load_n(&have_events, __ATOMIC_RELAXED);
+	return !sl_serve_inside && __atomic_load_n(&have_events, __ATOMIC_RELAXED);
 }
 
 static bool serve_perf_event_open(const long *args, long *ret_result)
@@ -27,10 +29,10 @@ static bool serve_perf_event_open(const long *args, long *ret_result)
 	int saved = errno;
 	long ret;
 
-	inside++;
+	sl_serve_inside++;
 	ret = sluice_perf_event_open(
 		(const struct perf_event_attr *)args[0], args[1], args[2], args[3], args[4]);
-	inside--;
+	sl_serve_inside--;
 	if (ret < 0 && errno == ENOENT) {
 		errno = saved;
 		return false;
@@ -47,15 +49,15 @@ bool sl_serve_syscall(long nr, const long args[6], long *ret_result)
 {
 	int saved = errno;
 
-	if (inside)
+	if (sl_serve_inside)
 		return false;
 	if (nr == SYS_perf_event_open)
 		return serve_perf_event_open(args, ret_result);
 	if (nr != SYS_bpf)
 		return false;
-	inside++;
+	sl_serve_inside++;
 	*ret_result = sluice_bpf(args[0], (union bpf_attr *)args[1], args[2]);
-	inside--;
+	sl_serve_inside--;
 	if (*ret_result >= 0)
 		errno = saved;
 	return true;
@@ -67,14 +69,19 @@ bool sl_serve_mmap(
 	int saved = errno;
 	void *mapped;
 
-	if (fd < 0 || inside)
+	if (fd < 0 || sl_serve_inside)
 		return false;
-	inside++;
+	sl_serve_inside++;
 	mapped = sluice_ringbuf_mmap(addr, len, prot, flags, fd, offset);
 	if (mapped == MAP_FAILED && (errno == ENODEV || errno == EBADF) &&
 		__atomic_load_n(&have_events, __ATOMIC_RELAXED))
 		mapped = sluice_perf_mmap(addr, len, prot, flags, fd, offset);
-	inside--;
+	if (mapped == MAP_FAILED && (errno == ENODEV || errno == EBADF)) {
+		mapped = sl_serve_xsk_mmap(addr, len, prot, flags, fd, offset);
+		if (mapped == MAP_FAILED && errno == ENOTSOCK)
+			errno = ENODEV;
+	}
+	sl_serve_inside--;
 	if (mapped == MAP_FAILED && (errno == ENODEV || errno == EBADF)) {
 		errno = saved;
 		return false;
@@ -91,9 +98,9 @@ bool sl_serve_munmap(void *addr, size_t len, int *ret_result)
 
 	if (!serve_events())
 		return false;
-	inside++;
+	sl_serve_inside++;
 	*ret_result = sluice_perf_munmap(addr, len);
-	inside--;
+	sl_serve_inside--;
 	if (*ret_result == 0)
 		errno = saved;
 	return true;
@@ -105,9 +112,9 @@ bool sl_serve_ioctl(int fd, unsigned long request, unsigned long arg, int *ret_r
 
 	if (_IOC_TYPE(request) != _IOC_TYPE(PERF_EVENT_IOC_ENABLE) || !serve_events())
 		return false;
-	inside++;
+	sl_serve_inside++;
 	ret = sluice_perf_ioctl(fd, request, arg);
-	inside--;
+	sl_serve_inside--;
 	if (ret < 0 && (errno == ENOTTY || errno == EBADF)) {
 		errno = saved;
 		return false;
@@ -122,17 +129,20 @@ int sl_serve_epoll_fd(int fd)
 {
 	int saved = errno, event_fd;
 
-	if (inside)
+	if (sl_serve_inside)
 		return fd;
-	inside++;
+	sl_serve_inside++;
 	event_fd = sluice_ringbuf_event_fd(fd);
-	inside--;
+	if (event_fd < 0)
+		sl_serve_xsk_watch(fd);
+	sl_serve_inside--;
 	errno = saved;
 	return event_fd < 0 ? fd : event_fd;
 }
 
 void sl_serve_before_wait(void)
 {
-	if (!inside)
+	if (!sl_serve_inside)
 		sluice_ringbuf_before_wait();
+	sl_serve_xsk_before_wait();
 }

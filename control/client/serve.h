@@ -12,6 +12,9 @@
  * calls meanwhile is never Sluice's.
  */
 
+/* How deep this thread is in our own code. */
+extern __thread unsigned sl_serve_inside;
+
 /* bpf(2), and perf_event_open(2) for events that programs output to. */
 bool sl_serve_syscall(long nr, const long args[6], long *ret_result);
 

@@ -37,6 +37,11 @@ enum sl_client_target sl_client_use(enum sl_client_target new_target)
 	return old;
 }
 
+enum sl_client_target sl_client_target(void)
+{
+	return target;
+}
+
 long __wrap_syscall(long nr, ...)
 {
 	long args[6], ret;

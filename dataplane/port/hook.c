@@ -16,6 +16,7 @@
 #include "rx_hints.h"
 #include "tc.h"
 #include "worker.h"
+#include "xsk_port.h"
 
 /* Attaching programs. A worker reads a hook once per burst (XDP) or packet (TC). */
 
@@ -132,6 +133,7 @@ void sl_hook_start(void)
 	sl_port_link_size = link_size;
 	sl_rx_device_find = rx_device;
 	sl_redirect_port_exists = port_exists;
+	sl_xsk_port_start();
 }
 
 void sl_hook_clear(struct sl_port *port)

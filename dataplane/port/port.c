@@ -24,6 +24,7 @@
 #include "transmit.h"
 #include "tunnel_port.h"
 #include "worker.h"
+#include "xsk_port.h"
 
 enum {
 	DESCRIPTORS = 1024,
@@ -323,6 +324,7 @@ static void destroy(struct sl_port *port)
 {
 	sl_hook_clear(port);
 	sl_tap_forget_port(port);
+	sl_xsk_port_clear(port);
 	if (port->handover) {
 		sl_transmit_drain(sl_worker_at(0), port);
 		for (uint16_t q = 0; q < port->tx_queues; q++)

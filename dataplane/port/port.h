@@ -15,6 +15,7 @@ struct sl_tap_list;
 struct sl_tc_list;
 struct sl_tunnel_list;
 struct sl_tunnel_port;
+struct sl_xsk_list;
 
 /* Ports that are no ethdevs have the ids above theirs. */
 enum { SL_TUNNELS_MAX = 32, SL_PORTS_MAX = RTE_MAX_ETHPORTS + SL_TUNNELS_MAX };
@@ -49,6 +50,7 @@ struct sl_port {
 	struct sl_tap_list *taps; /* NULL without any */
 	struct sl_port *pass_to; /* NULL: the kernel */
 	struct sl_tunnel_list *tunnels; /* that take what arrives here for them; NULL without */
+	struct sl_xsk_list *xsks; /* NULL: no AF_XDP sockets */
 
 	/* Control threads only. */
 	struct sl_link *xdp_link; /* that holds the XDP hook */

@@ -8,6 +8,7 @@
 #include "to_cpu.h"
 #include "transmit.h"
 #include "worker.h"
+#include "xsk_port.h"
 
 /*
  * XDP_REDIRECT: to a port, or to what a map says. As in the kernel the entry is the one that the
@@ -100,7 +101,9 @@ void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 		broadcast(worker, port, pkt, meta_len, to);
 		return;
 	}
-	if (!target)
+	if (to->map->desc.type == BPF_MAP_TYPE_XSKMAP)
+		sl_xsk_receive(worker, port, queue, pkt, meta_len, to->entry);
+	else if (!target)
 		sl_loop_finish(worker, port, pkt, SLUICE_NO_MAP);
 	else if (target->queue)
 		sl_to_cpu_add(worker, port, pkt, meta_len, target->queue);

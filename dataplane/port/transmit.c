@@ -5,6 +5,7 @@
 
 #include "port.h"
 #include "to_cpu.h"
+#include "xsk_port.h"
 
 /* How often a full queue is tried again before packets are dropped. */
 enum { TX_RETRIES = 8 };
@@ -130,6 +131,8 @@ void sl_transmit_flush(struct sl_worker *worker)
 	/* First, as it may discard some. */
 	if (worker->for_cpus.count)
 		sl_to_cpu_flush(worker);
+	if (worker->xsk)
+		sl_xsk_flush(worker);
 	while (worker->tx_waiting)
 		flush(worker, worker->tx[__builtin_ctzll(worker->tx_waiting)].port);
 	sl_transmit_free(worker->gone, worker->gone_count);

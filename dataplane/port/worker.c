@@ -15,6 +15,7 @@
 #include "port.h"
 #include "to_cpu.h"
 #include "transmit.h"
+#include "xsk_port.h"
 
 /*
  * A worker is an lcore that polls queues until it is told to stop. What it polls is its plan, made
@@ -165,13 +166,19 @@ int sl_worker_replan(void)
 	return err;
 }
 
+static inline void poll_queue(struct sl_worker *w, struct sl_port *port, uint16_t queue)
+{
+	sl_loop_poll(w, port, queue);
+	sl_xsk_poll(w, port, queue);
+}
+
 /* One look at everything this worker polls. */
 static void run_round(struct sl_worker *w)
 {
 	const struct sl_plan *plan = sl_rcu_load(w->plan);
 
 	for (uint32_t i = 0; i < plan->rx_count; i++)
-		sl_loop_poll(w, plan->rx[i].port, plan->rx[i].queue);
+		poll_queue(w, plan->rx[i].port, plan->rx[i].queue);
 	for (uint32_t i = 0; i < plan->handover_count; i++)
 		sl_transmit_handover(w, plan->handover[i].port, plan->handover[i].queue);
 	sl_to_cpu_poll(w);

@@ -10,6 +10,7 @@
 #include "rcu.h"
 
 struct sl_cpu_queue;
+struct sl_xsk;
 
 #define SL_WORKERS_MAX RTE_MAX_LCORE
 #define SL_BURST 32
@@ -63,6 +64,7 @@ struct sl_worker {
 	uint64_t tx_waiting; /* bit per ethdev id: the buffer is not empty */
 	struct sl_tx_buffer tx[RTE_MAX_ETHPORTS];
 	struct sl_cpu_buffer for_cpus;
+	struct sl_xsk *xsk; /* whose rings are not published yet; NULL at every quiescent state */
 	struct sl_clone clones[SL_CLONES];
 	uint16_t ip_id; /* of the next outer header */
 

@@ -191,6 +191,7 @@ int sluice_tap_read(uint32_t tap, unsigned max, sluice_tap_fn fn, void *arg);
 	X(RX, "rx", IN)                                   \
 	X(CLONE, "clone", IN)                             \
 	X(SENT, "sent", IN)                               \
+	X(XSK_SENT, "xsk_sent", IN)                       \
 	X(XDP_PASS, "xdp_pass", STEP)                     \
 	X(XDP_TX, "xdp_tx", STEP)                         \
 	X(XDP_REDIRECT, "xdp_redirect", STEP)             \
@@ -230,6 +231,8 @@ int sluice_tap_read(uint32_t tap, unsigned max, sluice_tap_fn fn, void *arg);
 	X(NO_ROUTE, "redirect_no_route", OUT)             \
 	X(NO_NEIGHBOUR, "redirect_no_neighbour", OUT)     \
 	X(CPUMAP_FULL, "cpumap_full", OUT)                \
+	X(XSK, "xsk", OUT)                                \
+	X(XSK_DROP, "xsk_drop", OUT)                      \
 	X(LOOP, "redirect_loop", OUT)                     \
 	X(NO_ROOM, "no_room", OUT)                        \
 	X(NO_LINK_HEADER, "no_link_header", OUT)          \
