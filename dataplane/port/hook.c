@@ -15,6 +15,7 @@
 #include "redirect_target.h"
 #include "rx_hints.h"
 #include "tc.h"
+#include "test_run.h"
 #include "worker.h"
 #include "xsk_port.h"
 
@@ -134,6 +135,7 @@ void sl_hook_start(void)
 	sl_rx_device_find = rx_device;
 	sl_redirect_port_exists = port_exists;
 	sl_xsk_port_start();
+	sl_test_live = sl_live_run;
 }
 
 void sl_hook_clear(struct sl_port *port)

@@ -589,8 +589,8 @@ static bool dispatch_whole(struct sl_worker *worker, struct sl_port *port, uint1
 	return true;
 }
 
-static void run_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
-	const struct sl_prog *prog, struct rte_mbuf **pkts, unsigned n)
+void sl_loop_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	const struct sl_prog *prog, struct rte_mbuf **pkts, const uint8_t *met, unsigned n)
 {
 	struct sl_redirect redirects[SL_BURST];
 	uint32_t verdicts[SL_BURST];
@@ -611,7 +611,9 @@ static void run_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t que
 		.meta_lens = meta_lens,
 	};
 
-	sl_loop_run(prog, &burst, false);
+	if (sl_unlikely(met))
+		memcpy(meta_lens, met, n);
+	sl_loop_run(prog, &burst, met);
 	if (!dispatch_whole(worker, port, queue, &burst))
 		dispatch(worker, port, queue, &burst);
 }
@@ -632,6 +634,6 @@ void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	if (!prog)
 		sl_loop_pass(worker, port, queue, pkts, no_meta, n);
 	else if (n)
-		run_xdp(worker, port, queue, prog, pkts, n);
+		sl_loop_xdp(worker, port, queue, prog, pkts, NULL, n);
 	sl_transmit_end_burst(worker);
 }

@@ -10,6 +10,7 @@
 #include "rcu.h"
 
 struct sl_cpu_queue;
+struct sl_test_live;
 struct sl_xsk;
 
 #define SL_WORKERS_MAX RTE_MAX_LCORE
@@ -114,6 +115,9 @@ SL_WORKER void sl_loop_run(const struct sl_prog *prog, struct sl_burst *burst, b
  */
 SL_WORKER unsigned sl_loop_linearize(struct sl_worker *worker, struct sl_port *port,
 	struct rte_mbuf **pkts, uint8_t *meta_lens, unsigned n);
+/* As if the packets had just come in, with metadata; meta_lens NULL: none. Leaves what is to be sent. */
+SL_WORKER void sl_loop_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	const struct sl_prog *prog, struct rte_mbuf **pkts, const uint8_t *meta_lens, unsigned n);
 /* The packet ends here: counted and freed. */
 SL_WORKER void sl_loop_finish(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
 	enum sluice_counter end);
@@ -139,6 +143,9 @@ static inline void sl_run_reset(struct sl_run *run)
 	run->redirect_flags = 0;
 	run->redirect_map = NULL;
 }
+
+/* sl_test_live. */
+SL_CONTROL int sl_live_run(const struct sl_test_live *live, uint32_t count, uint32_t *ret_done);
 
 /* sl_clone_redirect: on a worker the copy waits until the hook's programs have ended. */
 SL_ANY int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags);

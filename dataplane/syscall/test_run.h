@@ -56,5 +56,20 @@ SL_CONTROL int sl_test_run(const struct sl_call *call, struct sl_prog *prog, str
 SL_CONTROL int sl_test_finish(const struct sl_call *call, const struct sl_test_result *result,
 	const void *ctx, uint32_t ctx_size);
 
+/* BPF_F_TEST_XDP_LIVE_FRAMES: what to run, and on what. */
+struct sl_test_live {
+	struct sl_prog *prog;
+	const uint8_t *packet; /* with its metadata in front */
+	uint32_t len_bytes, meta_len;
+	uint32_t ifindex; /* of the port where it comes to be */
+};
+
+/*
+ * Runs the program on up to `count` packets of a port, which go where it says; set by the port layer.
+ * Fewer when the port has no mbufs at the moment. -ENODEV, -ENETDOWN without workers, -EINVAL for a
+ * packet that is too long.
+ */
+extern int (*sl_test_live)(const struct sl_test_live *live, uint32_t count, uint32_t *ret_done);
+
 SL_CONTROL int sl_test_run_xdp(const struct sl_call *call, struct sl_prog *prog);
 SL_CONTROL int sl_test_run_skb(const struct sl_call *call, struct sl_prog *prog);

@@ -192,6 +192,7 @@ int sluice_tap_read(uint32_t tap, unsigned max, sluice_tap_fn fn, void *arg);
 	X(CLONE, "clone", IN)                             \
 	X(SENT, "sent", IN)                               \
 	X(XSK_SENT, "xsk_sent", IN)                       \
+	X(LIVE, "live", IN)                               \
 	X(XDP_PASS, "xdp_pass", STEP)                     \
 	X(XDP_TX, "xdp_tx", STEP)                         \
 	X(XDP_REDIRECT, "xdp_redirect", STEP)             \
