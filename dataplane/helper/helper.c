@@ -8,6 +8,7 @@
 #include "lpm.h"
 #include "iter_bits.h"
 #include "nofault.h"
+#include "objects.h"
 #include "row.h"
 #include "segments.h"
 #include "spin_lock.h"
@@ -55,6 +56,7 @@ static const struct sl_helper_symbol symbols[] = {
 	SYMBOL(sl_segments_write),
 	SYMBOL(sl_segments_pull),
 	SYMBOL(sl_timer_drop),
+	SYMBOL(sl_map_value_drop),
 	SYMBOL(sl_lpm_lookup_short),
 	{ "sl_clock", &sl_clock },
 };

@@ -50,6 +50,15 @@ enum sl_arg {
 	SL_ARG_ITER, /* an iterator on the stack */
 	SL_ARG_IRQ_FLAG,
 	SL_ARG_SLICE_BUFFER, /* memory that a slice is copied to if need be, or NULL */
+	SL_ARG_TYPE_ID, /* a known number: a struct of the program's BTF */
+	SL_ARG_OBJECT, /* an object that the program owns and gives away */
+	SL_ARG_REFCOUNTED, /* an object that counts its references */
+	SL_ARG_LIST_HEAD,
+	SL_ARG_LIST_NODE, /* of an object that goes into the list before */
+	SL_ARG_RB_ROOT,
+	SL_ARG_RB_NODE_NEW, /* of an object that goes into the tree before */
+	SL_ARG_RB_NODE, /* of one that is in a tree */
+	SL_ARG_LESS, /* a function that compares two nodes */
 	SL_ARG_SLICE_SIZE, /* a known number of bytes: the buffer's, and the slice's */
 };
 

@@ -20,6 +20,12 @@ enum sl_kfunc_flags {
 	SL_KFUNC_PREEMPT_ENABLE = 1 << 9,
 	SL_KFUNC_DEV_BOUND = 1 << 12, /* only in programs that are bound to one device */
 	SL_KFUNC_WRITES_PACKET = 1 << 10, /* the slice is writable, and so must packets be */
+	SL_KFUNC_CALLS_BACK = 1 << 13, /* before it returns */
+	SL_KFUNC_NEW_OBJECT = 1 << 14, /* of the type in R1; R1 and R2 become its size and record */
+	SL_KFUNC_INSERTS = 1 << 15, /* takes over R2, which still is a node there afterwards */
+	SL_KFUNC_GIVES_NODE = 1 << 16, /* of the root in R1, or NULL */
+	SL_KFUNC_SHARES = 1 << 17, /* one more reference to R1 */
+	SL_KFUNC_GRAPH = 1 << 18, /* on lists and trees: called with their lock held */
 	SL_KFUNC_THROWS = 1 << 11, /* ends the program: never a call, but emitted as what it does */
 };
 

@@ -221,7 +221,10 @@ static void emit_helper_call(struct sl_emitter *e, const struct sl_call_fact *ca
 	if (emit_map_operation(e, call))
 		return;
 	for (unsigned i = 0; i < 5; i++) {
-		if (helper->args[i] != SL_ARG_NONE)
+		if (call->given && i < 2)
+			args[i + 1] = sl_emit_const(
+				e, i ? (uintptr_t)call->given_record : call->given_size);
+		else if (helper->args[i] != SL_ARG_NONE)
 			args[i + 1] = sl_emit_argument(e, i + 1, &call->args[i]);
 		else if (helper->flags & SL_HELPER_GETS_PROG)
 			args[i + 1] = sl_emit_const(e, (uintptr_t)e->holder);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "area.h"
+#include "objects.h"
 #include "type.h"
 #include "spin_lock.h"
 
@@ -70,6 +71,10 @@ static void array_free(struct sl_map *map)
 
 	if (!a)
 		return;
+	for (uint32_t i = 0;
+		sl_btf_record_has(map->desc.record, SL_SPECIAL_HOLDS) && i < map->desc.max_entries;
+		i++)
+		sl_map_value_drop(&map->desc, sl_array_lookup(&map->desc, NULL, &i), SL_NO_CPU);
 	if (a->fd < 0) {
 		sl_area_free(map->desc.data, a->len_bytes);
 	} else {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "objects.h"
 #include "timer.h"
 #include "type.h"
 #include "spin_lock.h"
@@ -31,8 +32,10 @@ long sl_array_update(const struct sl_map_desc *desc, const struct sl_ctx *ctx, c
 		sl_map_value_write_locked(desc, slot, value);
 	else
 		sl_map_value_write(desc, slot, value, desc->value_size);
-	if (sl_unlikely(desc->record != NULL))
+	if (sl_unlikely(desc->record != NULL)) {
 		sl_timer_drop(desc, slot);
+		sl_map_value_drop(desc, slot, ctx ? ctx->cpu : SL_NO_CPU);
+	}
 	return 0;
 }
 
@@ -71,6 +74,8 @@ long sl_percpu_array_update(const struct sl_map_desc *desc, const struct sl_ctx 
 	if (sl_unlikely(err))
 		return err;
 	sl_map_value_write(desc, percpu_value(desc, ctx, index), value, desc->value_size);
+	if (sl_unlikely(desc->record != NULL))
+		sl_map_value_drop(desc, percpu_value(desc, ctx, index), ctx->cpu);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "area.h"
 #include "cpu.h"
 #include "hash_key.h"
+#include "objects.h"
 #include "type.h"
 #include "timer.h"
 #include "value_copy.h"
@@ -166,12 +167,41 @@ fail:
 	return err;
 }
 
+/* The element is out of the map, or has a new value: its timer is off, what it held is dropped. */
+static void drop_fields(
+	const struct sl_hash *h, const struct sl_pool_cache *cache, struct sl_hash_elem *e)
+{
+	unsigned cpu = (unsigned)(cache - h->pool.caches), values = h->percpu ? sl_cpu_count() : 1;
+
+	if (sl_likely(h->map.desc.record == NULL))
+		return;
+	if (!h->percpu)
+		sl_timer_drop(&h->map.desc, sl_hash_value(h, e, 0));
+	for (unsigned i = 0; i < values; i++)
+		sl_map_value_drop(&h->map.desc, sl_hash_value(h, e, i),
+			cpu < sl_cpu_count() ? cpu : SL_NO_CPU);
+}
+
+/* Of all elements that ever were in the map: one that is out of it may have got something since. */
+static void drop_objects(struct sl_hash *h)
+{
+	uint64_t count = sl_min(h->pool.unused, (uint64_t)h->pool.total);
+
+	if (!sl_btf_record_has(h->map.desc.record, SL_SPECIAL_HOLDS))
+		return;
+	for (uint64_t i = 0; i < count; i++)
+		for (unsigned k = 0; k < (h->percpu ? sl_cpu_count() : 1); k++)
+			sl_map_value_drop(&h->map.desc,
+				sl_hash_value(h, sl_hash_elem_at(h, (uint32_t)i), k), SL_NO_CPU);
+}
+
 void sl_hash_table_free(struct sl_map *map)
 {
 	struct sl_hash *h = sl_hash_of(map);
 
 	if (!h)
 		return;
+	drop_objects(h);
 	sl_lru_free(h->lru);
 	sl_pool_done(&h->pool);
 	sl_area_free(sl_hash_desc_of(h)->percpu_values, h->percpu_bytes);
@@ -291,13 +321,6 @@ static void write_value(
 			desc->value_stride);
 }
 
-/* The element is out of the map, or has a new value: its timer is off. */
-static void drop_fields(const struct sl_hash *h, struct sl_hash_elem *e)
-{
-	if (sl_unlikely(h->map.desc.record != NULL) && !h->percpu)
-		sl_timer_drop(&h->map.desc, sl_hash_value(h, e, 0));
-}
-
 /* A free element with key and value, or NULL. */
 static struct sl_hash_elem *elem_new(struct sl_hash *h, struct sl_pool_cache *cache,
 	const void *key, const void *value, uint32_t cpu)
@@ -310,7 +333,7 @@ static struct sl_hash_elem *elem_new(struct sl_hash *h, struct sl_pool_cache *ca
 	e = sl_hash_elem_at(h, number);
 	memcpy(e->key, key, h->map.desc.key_size);
 	/* Whoever used the special fields of the element's last life is gone since. */
-	drop_fields(h, e);
+	drop_fields(h, cache, e);
 	for (unsigned i = 0; i < (h->percpu ? sl_cpu_count() : 1); i++)
 		sl_map_value_init(&h->map.desc, sl_hash_value(h, e, i));
 	for (unsigned i = 0; h->percpu && cpu != SL_HASH_ALL_CPUS && i < sl_cpu_count(); i++)
@@ -341,7 +364,7 @@ static int replace(struct sl_hash *h, struct sl_pool_cache *cache, struct attemp
 		a->elem = elem_new(h, cache, a->key, a->value, a->cpu);
 	if (h->percpu || !a->elem) {
 		write_value(h, place->elem, a->value, a->cpu);
-		drop_fields(h, place->elem);
+		drop_fields(h, cache, place->elem);
 		return 0;
 	}
 	if (h->lru)
@@ -349,7 +372,7 @@ static int replace(struct sl_hash *h, struct sl_pool_cache *cache, struct attemp
 	__atomic_store_n(&a->elem->next, place->next, __ATOMIC_RELAXED);
 	if (!link_swap(&place->elem->next, place->next, (uintptr_t)a->elem | SL_HASH_MARK))
 		return RETRY;
-	drop_fields(h, place->elem);
+	drop_fields(h, cache, place->elem);
 	unlink_elem(h, cache, a->key, place, (uintptr_t)a->elem);
 	a->elem = NULL;
 	return 0;
@@ -426,7 +449,7 @@ struct sl_hash_elem *sl_hash_take(struct sl_hash *h, struct sl_pool_cache *cache
 		if (!place.elem)
 			return NULL;
 	} while (!link_swap(&place.elem->next, place.next, place.next | SL_HASH_MARK));
-	drop_fields(h, place.elem);
+	drop_fields(h, cache, place.elem);
 	sl_pool_leave(cache);
 	unlink_elem(h, cache, key, &place, place.next);
 	return place.elem;
@@ -441,7 +464,7 @@ bool sl_hash_take_elem(struct sl_hash *h, struct sl_pool_cache *cache, struct sl
 		if (place.elem != e)
 			return false;
 	} while (!link_swap(&e->next, place.next, place.next | SL_HASH_MARK));
-	drop_fields(h, e);
+	drop_fields(h, cache, e);
 	unlink_elem(h, cache, e->key, &place, place.next);
 	return true;
 }

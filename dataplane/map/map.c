@@ -56,10 +56,13 @@ static void map_release(struct sl_object *obj)
 {
 	struct sl_map *map = sl_map_of(obj);
 	void *record = (void *)map->desc.record;
+	struct sl_btf *btf = map->objects_btf;
 
 	sl_timers_free(map);
 	map->ops->free(map);
 	free(record);
+	if (btf)
+		sl_object_unref(&btf->obj);
 }
 
 static const struct sl_object_ops map_object_ops = {
@@ -183,7 +186,7 @@ static const struct {
 	{ SL_SPECIAL_UPTR, 0 },
 };
 
-int sl_map_set_record(struct sl_map *map, struct sl_btf_record *record)
+int sl_map_set_record(struct sl_map *map, const struct sl_btf *btf, struct sl_btf_record *record)
 {
 	int err = 0;
 
@@ -200,5 +203,10 @@ int sl_map_set_record(struct sl_map *map, struct sl_btf_record *record)
 		return err;
 	}
 	map->desc.record = record;
+	/* Longer than map->btf: until the values are gone. */
+	if (record->types & SL_SPECIAL_HOLDS) {
+		map->objects_btf = (struct sl_btf *)btf;
+		sl_object_ref(&map->objects_btf->obj);
+	}
 	return sl_btf_record_has(record, SL_SPECIAL_TIMER) ? sl_timers_new(map) : 0;
 }

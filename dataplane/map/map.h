@@ -140,6 +140,7 @@ struct sl_map {
 	uint64_t program_writers; /* programs that may write: BPF_F_RDONLY_PROG constant folding */
 
 	struct sl_timers *timers; /* NULL when the values have none */
+	struct sl_btf *objects_btf; /* reference: of the types of what the values hold; NULL */
 
 	struct sl_map_desc desc sl_cache_aligned; /* last: a type's descriptor goes on from here */
 };
@@ -179,4 +180,5 @@ SL_CONTROL void sl_map_unref(struct sl_map *map);
  * The value's special fields (btf_record.h), before the map is published. Takes over the record,
  * NULL for none. -EACCES and -EOPNOTSUPP for a map that cannot have such fields.
  */
-SL_CONTROL int sl_map_set_record(struct sl_map *map, struct sl_btf_record *record);
+SL_CONTROL int sl_map_set_record(
+	struct sl_map *map, const struct sl_btf *btf, struct sl_btf_record *record);

@@ -50,7 +50,7 @@ int sl_inner_template_new(int fd, struct sl_map **ret_template)
 	inner->is_template = true;
 	if (map->btf) {
 		sl_object_ref(&map->btf->obj);
-		inner->btf = map->btf;
+		inner->btf = inner->objects_btf = map->btf;
 	}
 	*ret_template = inner;
 	err = 0;

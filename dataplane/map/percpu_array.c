@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "area.h"
+#include "objects.h"
 #include "type.h"
 #include "cpu.h"
 #include "value_copy.h"
@@ -23,12 +24,25 @@ static size_t len_bytes(const struct percpu_array *a)
 	return a->cpu_stride * sl_cpu_count();
 }
 
+static uint8_t *value_on(const struct sl_map *map, uint32_t index, unsigned cpu)
+{
+	const struct percpu_array *a = (const struct percpu_array *)map;
+
+	return (uint8_t *)map->desc.data + cpu * a->cpu_stride +
+	       (uint64_t)index * map->desc.value_stride;
+}
+
 static void percpu_array_free(struct sl_map *map)
 {
 	struct percpu_array *a = (struct percpu_array *)map;
 
 	if (!a)
 		return;
+	for (uint32_t i = 0;
+		sl_btf_record_has(map->desc.record, SL_SPECIAL_HOLDS) && i < map->desc.max_entries;
+		i++)
+		for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
+			sl_map_value_drop(&map->desc, value_on(map, i, cpu), SL_NO_CPU);
 	sl_area_free(map->desc.data, len_bytes(a));
 	free(a);
 }
@@ -57,14 +71,6 @@ static uint64_t percpu_array_memory_bytes(const struct sl_map *map)
 	return sizeof(*a) + len_bytes(a);
 }
 
-static uint8_t *value_on(const struct sl_map *map, uint32_t index, unsigned cpu)
-{
-	const struct percpu_array *a = (const struct percpu_array *)map;
-
-	return (uint8_t *)map->desc.data + cpu * a->cpu_stride +
-	       (uint64_t)index * map->desc.value_stride;
-}
-
 static int percpu_array_sys_lookup(
 	struct sl_map *map, const void *key, void *ret_value, uint64_t flags)
 {
@@ -91,9 +97,11 @@ static int percpu_array_sys_update(
 		return -E2BIG;
 	if (flags == BPF_NOEXIST)
 		return -EEXIST;
-	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
+	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++) {
 		sl_map_value_write(&map->desc, value_on(map, index, cpu),
 			(const uint8_t *)value + cpu * stride, stride);
+		sl_map_value_drop(&map->desc, value_on(map, index, cpu), SL_NO_CPU);
+	}
 	return 0;
 }
 

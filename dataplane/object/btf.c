@@ -12,6 +12,7 @@ static void release(struct sl_object *obj)
 {
 	struct sl_btf *btf = sl_btf_of(obj);
 
+	free(btf->structs);
 	btf__free(btf->btf);
 	free(btf->data);
 	free(btf);

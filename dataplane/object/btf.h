@@ -10,6 +10,8 @@ struct sl_btf {
 	struct btf *btf; /* parsed by libbpf, owned */
 	void *data; /* the blob as loaded, owned: what GET_INFO_BY_FD returns */
 	uint32_t size;
+	struct sl_btf_struct *structs; /* those with special fields, by id; btf_record.h */
+	uint32_t struct_count;
 };
 
 /* Room for why a blob was refused. */

@@ -54,6 +54,11 @@ static const struct {
 	(SL_SPECIAL_SPIN_LOCK | SL_SPECIAL_RES_SPIN_LOCK | SL_SPECIAL_GRAPH_ROOT | \
 		SL_SPECIAL_LIST_NODE | SL_SPECIAL_RB_NODE | SL_SPECIAL_REFCOUNT | SL_SPECIAL_KPTR)
 
+struct sl_btf_struct {
+	uint32_t type_id;
+	struct sl_btf_record record;
+};
+
 struct walk {
 	const struct btf *btf;
 	uint32_t wanted; /* SL_SPECIAL_*; others are ordinary fields */
@@ -85,9 +90,10 @@ static const char *name_of(const struct walk *w, const struct btf_type *t)
 }
 
 /* Which special pointer it is: its SL_SPECIAL_*, 0 for none, negative for a tag that is wrong. */
-static int pointer_type(const struct walk *w, const struct btf_type *t)
+static int pointer_type(const struct walk *w, const struct btf_type *t, uint32_t *ret_target)
 {
 	const struct btf_type *tag, *base;
+	uint32_t id;
 
 	if (btf_is_volatile(t))
 		t = btf__type_by_id(w->btf, t->type);
@@ -96,16 +102,35 @@ static int pointer_type(const struct walk *w, const struct btf_type *t)
 	tag = btf__type_by_id(w->btf, t->type);
 	if (!tag || !btf_is_type_tag(tag))
 		return 0;
-	base = btf__type_by_id(w->btf, tag->type);
+	id = tag->type;
+	base = btf__type_by_id(w->btf, id);
 	if (base && btf_is_type_tag(base))
 		return -EINVAL;
-	while (base && (btf_is_mod(base) || btf_is_typedef(base)))
-		base = btf__type_by_id(w->btf, base->type);
+	while (base && (btf_is_mod(base) || btf_is_typedef(base))) {
+		id = base->type;
+		base = btf__type_by_id(w->btf, id);
+	}
+	if (ret_target)
+		*ret_target = id;
 	for (unsigned i = 0; i < sl_array_size(pointer_tags); i++)
 		if ((w->wanted & pointer_tags[i].type) &&
 			strcmp(name_of(w, tag), pointer_tags[i].tag) == 0)
 			return base && btf_is_struct(base) ? (int)pointer_tags[i].type : -EINVAL;
 	return -EINVAL;
+}
+
+/*
+ * Whether the kernel has a struct of that name: then the pointer is to one of its own objects, else to
+ * one that the program makes.
+ */
+static bool is_kernel_type(const struct walk *w, uint32_t type_id)
+{
+	const struct btf_type *t = btf__type_by_id(w->btf, type_id);
+	struct btf *vmlinux = btf__parse("/sys/kernel/btf/vmlinux", NULL);
+	bool found = !vmlinux || btf__find_by_name_kind(vmlinux, name_of(w, t), btf_kind(t)) > 0;
+
+	btf__free(vmlinux);
+	return found;
 }
 
 /* The text behind "contains:" in the only such tag of a member (or of a variable: -1). */
@@ -130,16 +155,18 @@ static const char *contains_tag(const struct walk *w, uint32_t owner, int member
 
 /* That struct `name_len` bytes of `name` has exactly one member `node`, of the type for nodes. */
 static int check_node(const struct walk *w, const char *name, size_t name_len, const char *node,
-	const char *node_type)
+	const char *node_type, struct sl_special_field *ret_field)
 {
 	const struct btf_type *owner = NULL, *found = NULL;
 
 	for (uint32_t id = 1; !owner && id < btf__type_cnt(w->btf); id++) {
 		const struct btf_type *t = btf__type_by_id(w->btf, id);
 
-		if (btf_is_struct(t) && strlen(name_of(w, t)) == name_len &&
-			memcmp(name_of(w, t), name, name_len) == 0)
-			owner = t;
+		if (!btf_is_struct(t) || strlen(name_of(w, t)) != name_len ||
+			memcmp(name_of(w, t), name, name_len) != 0)
+			continue;
+		owner = t;
+		ret_field->type_id = id;
 	}
 	if (!owner)
 		return -ENOENT;
@@ -154,21 +181,24 @@ static int check_node(const struct walk *w, const char *name, size_t name_len, c
 		if (!btf_is_struct(found) || strcmp(name_of(w, found), node_type) != 0 ||
 			btf_member_bit_offset(owner, i) % 64)
 			return -EINVAL;
+		ret_field->node_offset = btf_member_bit_offset(owner, i) / 8;
 	}
 	return found ? 0 : -ENOENT;
 }
 
-static int check_root(const struct walk *w, const struct kind *kind, uint32_t owner, int member)
+static int check_root(const struct walk *w, const struct kind *kind, uint32_t owner, int member,
+	struct sl_special_field *ret_field)
 {
 	const char *tag = contains_tag(w, owner, member), *node = tag ? strchr(tag, ':') : NULL;
 
 	if (!node || !node[1])
 		return -EINVAL;
-	return check_node(w, tag, (size_t)(node - tag), node + 1, kind->node);
+	return check_node(w, tag, (size_t)(node - tag), node + 1, kind->node, ret_field);
 }
 
 /* Room for `count` fields of one type, `size` bytes apart. */
-static int add(struct walk *w, const struct kind *kind, uint32_t off, uint32_t count)
+static int add(struct walk *w, const struct kind *kind, uint32_t off, uint32_t count,
+	const struct sl_special_field *leads_to)
 {
 	if (count > 1 && kind->once)
 		return -EINVAL;
@@ -178,7 +208,12 @@ static int add(struct walk *w, const struct kind *kind, uint32_t off, uint32_t c
 		return -E2BIG;
 	for (uint32_t i = 0; i < count; i++)
 		w->found[w->count++] = (struct sl_special_field){
-			.type = kind->type, .offset = off + i * kind->size, .size = kind->size
+			.type = kind->type,
+			.offset = off + i * kind->size,
+			.size = kind->size,
+			.type_id = leads_to->type_id,
+			.node_offset = leads_to->node_offset,
+			.is_kernel = leads_to->is_kernel,
 		};
 	return 0;
 }
@@ -239,6 +274,7 @@ static int walk_one(struct walk *w, uint32_t owner, int member, uint32_t id, uin
 {
 	const struct btf_type *t = btf__type_by_id(w->btf, id);
 	uint32_t count = 1, size;
+	struct sl_special_field leads_to = { .type_id = 0 };
 	const struct kind *kind;
 	int err, type;
 
@@ -264,13 +300,16 @@ static int walk_one(struct walk *w, uint32_t owner, int member, uint32_t id, uin
 	if ((expected_size && expected_size != size * count) || off % (kind ? kind->align : size))
 		return 0;
 	if (!kind) {
-		type = pointer_type(w, t);
-		return type <= 0 ? type : add(w, kind_of((enum sl_special)type), off, count);
+		type = pointer_type(w, t, &leads_to.type_id);
+		if (type <= 0)
+			return type;
+		leads_to.is_kernel = is_kernel_type(w, leads_to.type_id);
+		return add(w, kind_of((enum sl_special)type), off, count, &leads_to);
 	}
 	if (!btf_is_struct(t) || t->size != size)
 		return 0;
-	err = kind->node ? check_root(w, kind, owner, member) : 0;
-	return err ? err : add(w, kind, off, count);
+	err = kind->node ? check_root(w, kind, owner, member, &leads_to) : 0;
+	return err ? err : add(w, kind, off, count, &leads_to);
 }
 
 static int walk_struct(struct walk *w, uint32_t id, uint32_t off, unsigned depth)
@@ -353,7 +392,7 @@ static bool *mark_special(const struct walk *w, bool *ret_any)
 			*ret_any = special[id] = true;
 	}
 	for (uint32_t id = 1; special && id < btf__type_cnt(w->btf); id++)
-		if (pointer_type(w, btf__type_by_id(w->btf, id)) > 0)
+		if (pointer_type(w, btf__type_by_id(w->btf, id), NULL) > 0)
 			*ret_any = special[id] = true;
 	return special;
 }
@@ -366,7 +405,69 @@ static bool has_special_member(const struct btf_type *t, const bool *special)
 	return false;
 }
 
-int sl_btf_record_check_structs(const struct sl_btf *btf)
+const struct sl_btf_record *sl_btf_record_of(const struct sl_btf *btf, uint32_t type_id)
+{
+	for (uint32_t low = 0, high = btf->struct_count; low < high;) {
+		uint32_t middle = (low + high) / 2;
+
+		if (btf->structs[middle].type_id == type_id)
+			return &btf->structs[middle].record;
+		if (btf->structs[middle].type_id < type_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+static void fill_record(struct sl_btf_record *record, const struct walk *w, uint32_t types)
+{
+	memset(record, 0, sizeof(*record));
+	record->types = types;
+	record->count = w->count;
+	memcpy(record->fields, w->found, w->count * sizeof(w->found[0]));
+	for (uint32_t i = 0; i < w->count; i++)
+		if (w->found[i].type == SL_SPECIAL_REFCOUNT)
+			record->refcount_offset = w->found[i].offset;
+}
+
+static int add_struct(struct sl_btf *btf, const struct walk *w, uint32_t id, uint32_t types)
+{
+	struct sl_btf_struct *structs =
+		realloc(btf->structs, (btf->struct_count + 1) * sizeof(*structs));
+
+	if (!structs)
+		return -ENOMEM;
+	btf->structs = structs;
+	structs[btf->struct_count].type_id = id;
+	fill_record(&structs[btf->struct_count++].record, w, types);
+	return 0;
+}
+
+/*
+ * What the fields lead to. Objects that own others and are owned themselves may not own such: so
+ * nothing owns itself.
+ */
+static int link_record(const struct sl_btf *btf, struct sl_btf_record *record)
+{
+	for (uint32_t i = 0; i < record->count; i++) {
+		struct sl_special_field *field = &record->fields[i];
+
+		if (!(field->type & (SL_SPECIAL_GRAPH_ROOT | SL_SPECIAL_KPTR)) || field->is_kernel)
+			continue;
+		field->target = sl_btf_record_of(btf, field->type_id);
+		if (!(field->type & SL_SPECIAL_GRAPH_ROOT))
+			continue;
+		if (!field->target)
+			return -EFAULT;
+		if ((record->types & SL_SPECIAL_NODE) &&
+			(field->target->types & SL_SPECIAL_GRAPH_ROOT))
+			return -ELOOP;
+	}
+	return 0;
+}
+
+int sl_btf_record_check_structs(struct sl_btf *btf)
 {
 	struct walk w = { .btf = btf->btf, .wanted = IN_OBJECTS };
 	uint32_t types;
@@ -385,8 +486,12 @@ int sl_btf_record_check_structs(const struct sl_btf *btf)
 		err = walk_struct(&w, id, 0, 0);
 		if (!err)
 			err = w.count ? check_found(&w, t->size, &types) : -EFAULT;
+		if (!err)
+			err = add_struct(btf, &w, id, types);
 	}
 	free(special);
+	for (uint32_t i = 0; !err && i < btf->struct_count; i++)
+		err = link_record(btf, &btf->structs[i].record);
 	return err;
 }
 
@@ -416,10 +521,12 @@ int sl_btf_record_new(const struct sl_btf *btf, uint32_t type_id, uint32_t value
 		record = malloc(sizeof(*record));
 		if (!record)
 			return -ENOMEM;
-		memset(record, 0, sizeof(*record));
-		record->types = types;
-		record->count = w.count;
-		memcpy(record->fields, w.found, w.count * sizeof(w.found[0]));
+		fill_record(record, &w, types);
+		err = link_record(btf, record);
+		if (err) {
+			free(record);
+			return err;
+		}
 	}
 	*ret_record = record;
 	return 0;

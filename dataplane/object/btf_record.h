@@ -27,19 +27,31 @@ enum sl_special {
 
 #define SL_SPECIAL_KPTR (SL_SPECIAL_KPTR_UNREF | SL_SPECIAL_KPTR_REF | SL_SPECIAL_KPTR_PERCPU)
 #define SL_SPECIAL_GRAPH_ROOT (SL_SPECIAL_LIST_HEAD | SL_SPECIAL_RB_ROOT)
+#define SL_SPECIAL_NODE (SL_SPECIAL_LIST_NODE | SL_SPECIAL_RB_NODE)
+/* What a program may put objects into. */
+#define SL_SPECIAL_HOLDS (SL_SPECIAL_KPTR_REF | SL_SPECIAL_GRAPH_ROOT)
 
 /* As many as the kernel keeps of one value. */
 #define SL_SPECIAL_MAX 11
 
+struct sl_btf_record;
+
+/* Compared as bytes: no padding. */
 struct sl_special_field {
+	const struct sl_btf_record
+		*target; /* of what it leads to, in the same BTF; NULL without one */
 	enum sl_special type;
 	uint32_t offset, size; /* bytes */
+	/* Of roots: the struct that is in it, and where in that the node is. Of kptrs: what it is to. */
+	uint32_t type_id, node_offset;
+	uint32_t is_kernel; /* a kptr to a type of the kernel's */
 };
 
 /* Immutable. */
 struct sl_btf_record {
 	uint32_t types; /* all SL_SPECIAL_* in the value */
 	uint32_t count;
+	uint32_t refcount_offset; /* where SL_SPECIAL_REFCOUNT is, if there is one */
 	struct sl_special_field fields[SL_SPECIAL_MAX]; /* by offset, which do not overlap */
 };
 
@@ -56,9 +68,13 @@ SL_CONTROL int sl_btf_record_new(const struct sl_btf *btf, uint32_t type_id, uin
 /*
  * What BPF_BTF_LOAD asks of structs that have a special field (by the type of a member; the program
  * may make objects of them): that its fields are as sl_btf_record_new wants them, else its errors,
- * and that there is one, else -EFAULT.
+ * and that there is one, else -EFAULT. -ELOOP where objects could own each other in a circle. What it
+ * finds is kept in btf->structs.
  */
-SL_CONTROL int sl_btf_record_check_structs(const struct sl_btf *btf);
+SL_CONTROL int sl_btf_record_check_structs(struct sl_btf *btf);
+
+/* What sl_btf_record_check_structs found of a struct: NULL for one without special fields. */
+SL_ANY const struct sl_btf_record *sl_btf_record_of(const struct sl_btf *btf, uint32_t type_id);
 
 /* Both without special fields (NULL), or the same ones at the same offsets. */
 SL_ANY bool sl_btf_record_equal(const struct sl_btf_record *a, const struct sl_btf_record *b);

@@ -35,7 +35,7 @@ static int check_types(struct sl_map *map, const struct sl_btf *btf, const union
 	if (err == -ENOMEM)
 		return err;
 	if (!err)
-		err = sl_map_set_record(map, record);
+		err = sl_map_set_record(map, btf, record);
 	else
 		err = 0;
 	return err || !map->ops->check_btf ? err : map->ops->check_btf(map, btf->btf, key, value);

@@ -66,6 +66,7 @@ static bool may_move(const struct sl_reg *pointer, const struct sl_reg *scalar, 
 	case SL_REG_PACKET_META:
 	case SL_REG_PACKET:
 	case SL_REG_MEM:
+	case SL_REG_OBJECT:
 	case SL_REG_FUNC: /* to no use: a helper takes none that was moved */
 	case SL_REG_DYNPTR:
 		return true;

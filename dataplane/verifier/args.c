@@ -307,7 +307,7 @@ static const struct arg_rule rules[] = {
 		.expected = "ringbuf_mem",
 		.check = check_release },
 	[SL_ARG_FUNC] = { .types = TYPE(FUNC), .expected = "func", .check = check_func },
-	[SL_ARG_SPIN_LOCK] = { .types = TYPE(MAP_VALUE),
+	[SL_ARG_SPIN_LOCK] = { .types = TYPE(MAP_VALUE) | TYPE(OBJECT),
 		.expected = "map_value, ptr_",
 		.check = check_lock },
 	[SL_ARG_TIMER] = { .types = TYPE(MAP_VALUE),
@@ -385,7 +385,8 @@ static int check_arg(struct sl_env *env, unsigned arg, struct sl_call_meta *meta
 		err = sl_mark_precise(env, regno);
 		return err || !rule->check ? err : rule->check(env, regno, arg, meta);
 	}
-	if (!(rule->types & 1u << reg->type) || (sl_reg_maybe_null(reg) && !rule->or_null)) {
+	if (!(rule->types & 1u << reg->type) || (sl_reg_maybe_null(reg) && !rule->or_null) ||
+		(reg->type == SL_REG_OBJECT && reg->flags & ~SL_REG_OR_NULL)) {
 		sl_say(env, "R%u type=%s expected=%s\n", regno, sl_reg_type_name(reg),
 			rule->expected);
 		return -EACCES;

@@ -11,6 +11,7 @@
 #include "callback.h"
 #include "helper.h"
 #include "map.h"
+#include "local_type.h"
 #include "prog.h"
 #include "row.h"
 
@@ -112,6 +113,21 @@ static int set_sample_arguments(struct sl_env *env, const struct sl_call_meta *m
 	return 0;
 }
 
+/* The program's declaration of the tree says what is in it, and where the node is. */
+static int set_less_arguments(struct sl_env *env, const struct sl_call_meta *meta,
+	const struct sl_frame *caller, struct sl_frame *callee)
+{
+	int err = sl_object_set_node(env, &callee->regs[BPF_REG_1], meta->root_btf, meta->root);
+
+	if (err)
+		return err;
+	sl_object_set_non_owning(&callee->regs[BPF_REG_1]);
+	callee->regs[BPF_REG_2] = callee->regs[BPF_REG_1];
+	return 0;
+}
+
+static const struct sl_callback less = { 0, { 0, 1 }, set_less_arguments };
+
 static const struct sl_callback callbacks[] = {
 	{ BPF_FUNC_loop, { 0, 1 }, set_loop_arguments, loop_again },
 	{ BPF_FUNC_for_each_map_elem, { 0, 1 }, set_element_arguments },
@@ -181,17 +197,12 @@ static int enter_async(
 	return sl_explore_push_async(env, state);
 }
 
-int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta)
+static int call(
+	struct sl_env *env, const struct sl_callback *callback, const struct sl_call_meta *meta)
 {
-	const struct sl_callback *callback = callback_of(meta->helper->id);
 	struct sl_state *state;
-	int err;
+	int err = callback->again ? callback->again(env) : 1;
 
-	if (!callback)
-		return 0;
-	if (callback->async)
-		return enter_async(env, callback, meta);
-	err = callback->again ? callback->again(env) : 1;
 	if (err <= 0)
 		return err;
 	err = sl_explore_push(env, env->cfg->funcs[meta->func].start, &state);
@@ -200,6 +211,27 @@ int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta)
 	if (!err)
 		sl_env_frame(env)->callback_depth = 0;
 	return err;
+}
+
+int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta)
+{
+	const struct sl_callback *callback = callback_of(meta->helper->id);
+
+	if (!callback)
+		return 0;
+	return callback->async ? enter_async(env, callback, meta) : call(env, callback, meta);
+}
+
+int sl_callback_call_less(struct sl_env *env, const struct sl_call_meta *meta)
+{
+	return call(env, &less, meta);
+}
+
+bool sl_callback_is_less(const struct sl_env *env)
+{
+	const struct sl_frame *frame = sl_env_frame(env);
+
+	return frame->in_callback && sl_insn_is_kfunc_call(&env->prog->insns[frame->callsite]);
 }
 
 static int check_range(struct sl_env *env, const char *what, unsigned regno,

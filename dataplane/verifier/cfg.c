@@ -211,6 +211,10 @@ static void mark_kfunc_call(struct sl_cfg *cfg, uint32_t index)
 		return;
 	if (kfunc->flags & SL_KFUNC_ITER_NEXT)
 		mark(cfg, index, SL_CFG_ITER_NEXT | SL_CFG_CHECKPOINT | SL_CFG_PRUNE_POINT);
+	if (kfunc->flags & SL_KFUNC_CALLS_BACK)
+		mark(cfg, index,
+			SL_CFG_CALLS_CALLBACK | SL_CFG_CHECKPOINT | SL_CFG_PRUNE_POINT |
+				SL_CFG_JUMP_POINT);
 	func->might_sleep |= !!(kfunc->flags & SL_KFUNC_SLEEPABLE);
 	func->changes_packet |= !!(kfunc->call.flags & SL_HELPER_CHANGES_PACKET);
 }

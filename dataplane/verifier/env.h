@@ -76,6 +76,9 @@ struct sl_call_meta {
 	uint32_t dynptr_id, dynptr_ref, dynptr_type; /* of the initialised dynptr argument */
 	uint32_t exact_args; /* bit n: the scalar in R(n+1) is precise */
 	const struct sl_helper *helper;
+	/* Of kernel functions on lists and trees: which root, and the BTF that it is declared in. */
+	const struct sl_special_field *root;
+	const struct sl_btf *root_btf;
 };
 
 enum sl_access { SL_READ, SL_WRITE };
@@ -86,6 +89,7 @@ struct sl_env {
 	struct sl_cfg *cfg;
 	struct sl_facts *facts;
 	uint32_t call_capacity;
+	struct sl_local_type *objects; /* types of objects, each once */
 	struct sl_sig *sigs; /* by function: what its declaration says */
 	uint32_t extended_func; /* of prog->target, when prog is an extension */
 	struct sl_log log;
@@ -229,6 +233,8 @@ int sl_check_lock_arg(struct sl_env *env, unsigned regno, bool taken);
 /* The call may be made with what is held. */
 int sl_check_call_locked(struct sl_env *env, const struct bpf_insn *insn);
 int sl_check_unlocked(struct sl_env *env, const char *what);
+/* The lock that is held is in this value or object. */
+bool sl_lock_protects(const struct sl_env *env, const struct sl_reg *reg);
 /* Values of the same map are told apart, by id, beyond the check for NULL. */
 bool sl_reg_may_lock(const struct sl_reg *reg);
 
@@ -378,6 +384,10 @@ int sl_check_may_goto(struct sl_env *env, const struct bpf_insn *insn, uint32_t 
 /* callback.c */
 /* The helper that is called here calls a function of the program: explores that as well. */
 int sl_callback_call(struct sl_env *env, const struct sl_call_meta *meta);
+/* The same for a function that compares nodes for bpf_rbtree_add. */
+int sl_callback_call_less(struct sl_env *env, const struct sl_call_meta *meta);
+/* The current function compares nodes, with the tree's lock held by the caller of its caller. */
+bool sl_callback_is_less(const struct sl_env *env);
 /* The end of a callback: the helper may call it again. */
 int sl_callback_return(struct sl_env *env, const struct sl_frame *callee);
 /* What a callback returns that was called on its own: R0 where it ends, R1 where it throws. */

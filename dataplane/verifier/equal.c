@@ -45,8 +45,8 @@ static bool same_head(const struct sl_reg *old_reg, const struct sl_reg *reg)
 {
 	return old_reg->type == reg->type && old_reg->flags == reg->flags &&
 	       old_reg->off == reg->off && old_reg->range == reg->range &&
-	       old_reg->map == reg->map && old_reg->map_uid == reg->map_uid &&
-	       old_reg->buffer == reg->buffer;
+	       old_reg->map == reg->map && old_reg->object == reg->object &&
+	       old_reg->map_uid == reg->map_uid && old_reg->buffer == reg->buffer;
 }
 
 static bool same_bounds(const struct sl_reg *a, const struct sl_reg *b)
@@ -203,7 +203,8 @@ static bool covers_stack(struct sl_env *env, const struct sl_frame *old_frame,
 static bool covers_refs(
 	struct sl_env *env, const struct sl_state *old_state, const struct sl_state *state)
 {
-	if (old_state->ref_count != state->ref_count || old_state->lock_map != state->lock_map ||
+	if (old_state->ref_count != state->ref_count ||
+		old_state->lock_owner != state->lock_owner ||
 		!same_id(env, old_state->lock_id, state->lock_id) ||
 		old_state->rcu_lock != state->rcu_lock ||
 		old_state->preempt_locks != state->preempt_locks ||

@@ -84,6 +84,7 @@ static uint8_t kind_of(const struct sl_reg *reg)
 		[SL_REG_TCP_SOCK] = SL_MEM_OBJECT,
 		[SL_REG_XDP_SOCK] = SL_MEM_OBJECT,
 		[SL_REG_FUNC] = SL_MEM_FUNC,
+		[SL_REG_OBJECT] = SL_MEM_OBJECT,
 		[SL_REG_DYNPTR] = SL_MEM_OBJECT,
 	};
 
@@ -251,6 +252,7 @@ void sl_facts_finish(struct sl_env *env)
 		if (!helper)
 			continue;
 		facts->changes_packet |= !!(helper->flags & SL_HELPER_CHANGES_PACKET);
+		prog->takes_locks |= helper->id == BPF_FUNC_spin_lock;
 		facts->may_redirect |= helper->id == BPF_FUNC_redirect ||
 				       helper->id == BPF_FUNC_redirect_map ||
 				       helper->id == BPF_FUNC_redirect_neigh ||

@@ -46,6 +46,10 @@ struct sl_reg_fact {
 struct sl_call_fact {
 	const struct sl_helper *helper; /* NULL: a local call or tail call */
 	bool throws; /* does not return */
+	/* R1 and R2 are these instead of what the registers hold. */
+	bool given;
+	uint32_t given_size;
+	const void *given_record;
 	struct sl_reg_fact args[5]; /* R1..R5 before the call */
 };
 

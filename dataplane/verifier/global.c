@@ -23,7 +23,7 @@ static int check_memory(struct sl_env *env, unsigned regno, const struct sl_sig_
 		err = sl_mark_precise(env, regno);
 		maybe_null = true;
 	} else {
-		reg->flags &= (uint8_t)~SL_REG_OR_NULL;
+		reg->flags &= (uint16_t)~SL_REG_OR_NULL;
 		err = sl_check_helper_mem(env, regno, arg->size_bytes, SL_READ, true, NULL);
 		if (!err)
 			err = sl_check_helper_mem(
@@ -138,7 +138,7 @@ int sl_global_check_call(struct sl_env *env, uint32_t func, bool *ret_done)
 	*ret_done = sig->global;
 	if (!sig->global)
 		return err == -EFAULT || err == -ENOMEM ? err : 0;
-	if (env->cur->lock_map)
+	if (env->cur->lock_owner)
 		return refuse_locked(env);
 	if (!err && env->cfg->funcs[func].might_sleep)
 		err = refuse_sleep(env);

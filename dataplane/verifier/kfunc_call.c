@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "local_type.h"
 #include "prog.h"
 #include "prog_type.h"
 #include "row.h"
@@ -227,6 +228,15 @@ static int (*const rules[])(struct sl_env *env, unsigned regno, struct sl_kfunc_
 	[SL_ARG_DYNPTR_UNINIT] = sl_kfunc_check_dynptr,
 	[SL_ARG_ITER] = check_iter,
 	[SL_ARG_IRQ_FLAG] = check_irq_flag,
+	[SL_ARG_TYPE_ID] = sl_kfunc_check_type_id,
+	[SL_ARG_OBJECT] = sl_kfunc_check_object,
+	[SL_ARG_REFCOUNTED] = sl_kfunc_check_refcounted,
+	[SL_ARG_LIST_HEAD] = sl_kfunc_check_root,
+	[SL_ARG_RB_ROOT] = sl_kfunc_check_root,
+	[SL_ARG_LIST_NODE] = sl_kfunc_check_node,
+	[SL_ARG_RB_NODE] = sl_kfunc_check_node,
+	[SL_ARG_RB_NODE_NEW] = sl_kfunc_check_node,
+	[SL_ARG_LESS] = sl_kfunc_check_less,
 	[SL_ARG_SLICE_BUFFER] = sl_kfunc_check_buffer,
 	[SL_ARG_SLICE_SIZE] = sl_kfunc_check_slice_size,
 };
@@ -271,6 +281,12 @@ static int check_rcu(struct sl_env *env, const struct sl_kfunc *kfunc)
 			return -EINVAL;
 		}
 		state->rcu_lock = false;
+		sl_state_for_each_reg(state, reg, {
+			if (reg->flags & SL_REG_RCU) {
+				reg->flags &= (uint16_t)~(SL_REG_RCU | SL_REG_OR_NULL);
+				reg->flags |= SL_REG_UNTRUSTED;
+			}
+		});
 	}
 	return 0;
 }
@@ -313,6 +329,8 @@ static int set_result(struct sl_env *env, const struct sl_kfunc_args *args)
 	env->dirty_regs |= 0x3f;
 	if (kfunc->call.ret == SL_RET_DYNPTR_MEM_OR_NULL)
 		return sl_kfunc_set_slice(env, args);
+	if (kfunc->flags & (SL_KFUNC_NEW_OBJECT | SL_KFUNC_SHARES | SL_KFUNC_GIVES_NODE))
+		return sl_kfunc_set_object(env, args);
 	if (kfunc->result_size) {
 		sl_reg_set_pointer(r0, SL_REG_MEM);
 		r0->flags = SL_REG_RDONLY | SL_REG_OR_NULL;
@@ -336,6 +354,8 @@ int sl_check_kfunc_call(struct sl_env *env, const struct bpf_insn *insn)
 	err = find(env, insn, &kfunc);
 	if (!err)
 		err = check_args(env, kfunc, &args);
+	if (!err)
+		err = sl_kfunc_object_call(env, &args);
 	if (!err)
 		err = check_rcu(env, kfunc);
 	if (!err)

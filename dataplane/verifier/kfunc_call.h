@@ -11,6 +11,9 @@ struct sl_kfunc_args {
 	struct sl_call_meta meta; /* the dynptr that is one */
 	struct sl_reg buffer; /* of a slice; a number without one */
 	uint32_t size; /* of a slice */
+	const struct sl_local_type *object; /* that is made or shared */
+	uint32_t release_id; /* reference that the call ends */
+	bool owning; /* what is shared is the caller's, so it is there */
 };
 
 /* kfunc_call.c */

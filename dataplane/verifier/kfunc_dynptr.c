@@ -37,7 +37,7 @@ static int check_buffer_size(struct sl_env *env, unsigned regno)
 {
 	const struct sl_reg *size = sl_env_reg(env, regno);
 	struct sl_reg *buffer = sl_env_reg(env, regno - 1);
-	uint8_t flags = buffer->flags;
+	uint16_t flags = buffer->flags;
 	int err;
 
 	if (size->smin < 0) {
@@ -51,7 +51,7 @@ static int check_buffer_size(struct sl_env *env, unsigned regno)
 			regno);
 		return -EACCES;
 	}
-	buffer->flags &= (uint8_t)~SL_REG_OR_NULL;
+	buffer->flags &= (uint16_t)~SL_REG_OR_NULL;
 	err = sl_check_helper_mem(env, regno - 1, (uint32_t)size->umax, SL_READ, true, NULL);
 	if (!err)
 		err = sl_check_helper_mem(

@@ -1,5 +1,6 @@
 #include "log.h"
 #include "map.h"
+#include "local_type.h"
 #include "reg.h"
 
 /* How a register reads in the log. Tools and people parse it, so it is the kernel's to the letter. */
@@ -21,6 +22,7 @@ static const char *const type_names[SL_REG_TYPES] = {
 	[SL_REG_TCP_SOCK] = "tcp_sock",
 	[SL_REG_XDP_SOCK] = "xdp_sock",
 	[SL_REG_FUNC] = "func",
+	[SL_REG_OBJECT] = "ptr",
 	[SL_REG_DYNPTR] = "dynptr_ptr",
 };
 
@@ -126,6 +128,10 @@ static void put_attributes(struct sl_log *log, const struct sl_reg *reg)
 		sl_vlog(log, "%sref_obj_id=%u", separator, reg->ref_id);
 		separator = ",";
 	}
+	if (reg->flags & SL_REG_NON_OWNING) {
+		sl_vlog(log, "%snon_own_ref", separator);
+		separator = ",";
+	}
 	if (reg->map) {
 		if (reg->map->name[0]) {
 			sl_vlog(log, "%smap=%s", separator, reg->map->name);
@@ -163,9 +169,13 @@ void sl_vlog_reg(struct sl_log *log, const struct sl_reg *reg, uint32_t frame)
 		put_signed(log, (int64_t)reg->var_off.value);
 		return;
 	}
-	sl_vlog(log, "%s%s%s%s", reg->flags & SL_REG_RDONLY ? "rdonly_" : "",
-		reg->flags & SL_REG_RINGBUF ? "ringbuf_" : "", type_names[reg->type],
+	sl_vlog(log, "%s%s%s%s%s%s", reg->flags & SL_REG_RDONLY ? "rdonly_" : "",
+		reg->flags & SL_REG_RINGBUF ? "ringbuf_" : "",
+		reg->flags & SL_REG_RCU ? "rcu_" : "",
+		reg->flags & SL_REG_UNTRUSTED ? "untrusted_" : "", type_names[reg->type],
 		reg->flags & SL_REG_OR_NULL ? "_or_null" : "");
+	if (reg->type == SL_REG_OBJECT)
+		sl_vlog(log, "_%s", reg->object->name);
 	if (reg->type == SL_REG_STACK) {
 		if (reg->frame != frame)
 			sl_vlog(log, "[%u]", reg->frame);

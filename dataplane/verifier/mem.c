@@ -5,6 +5,7 @@
 
 #include "field.h"
 #include "map.h"
+#include "local_type.h"
 #include "prog.h"
 #include "prog_type.h"
 #include "sock.h"
@@ -172,6 +173,8 @@ int sl_check_argument_offset(struct sl_env *env, unsigned regno)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
 
+	if (reg->type == SL_REG_OBJECT && !(reg->flags & (SL_REG_OR_NULL | SL_REG_UNTRUSTED)))
+		return sl_object_check_offset(env, regno);
 	return may_have_offset(reg) ? 0 : sl_check_plain_pointer(env, reg, regno);
 }
 
@@ -327,6 +330,9 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 	case SL_REG_CONST_MAP:
 		/* An atomic operation's reading names no register, and is not the end of it. */
 		return sl_map_refuse_access(env, regno, off, loads ? SL_READ : SL_WRITE);
+	case SL_REG_OBJECT:
+		err = sl_object_check_access(env, regno, off, size, access);
+		break;
 	case SL_REG_SOCKET:
 	case SL_REG_SOCK_COMMON:
 	case SL_REG_TCP_SOCK:
@@ -393,6 +399,8 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 				reg->type == SL_REG_MEM ? reg->mem_size : reg->map->desc.key_size,
 				zero_allowed);
 			return err || access == SL_READ ? err : sl_slice_written(env, reg);
+		case SL_REG_OBJECT:
+			return sl_object_check_access(env, regno, reg->off, size, access);
 		case SL_REG_STACK:
 			return sl_stack_helper(
 				env, regno, reg->off, size, access, zero_allowed, meta);

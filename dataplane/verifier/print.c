@@ -34,6 +34,7 @@ const char *sl_reg_type_name(const struct sl_reg *reg)
 		[SL_REG_TCP_SOCK] = { "tcp_sock", "tcp_sock_or_null" },
 		[SL_REG_XDP_SOCK] = { "xdp_sock", "xdp_sock_or_null" },
 		[SL_REG_FUNC] = { "func", "func_or_null" },
+		[SL_REG_OBJECT] = { "ptr_", "ptr_or_null_" },
 		[SL_REG_DYNPTR] = { "dynptr_ptr", "dynptr_ptr_or_null" },
 	};
 
@@ -41,6 +42,10 @@ const char *sl_reg_type_name(const struct sl_reg *reg)
 		return sl_reg_maybe_null(reg) ? "rdonly_mem_or_null" : "rdonly_mem";
 	if (reg->flags & SL_REG_RINGBUF)
 		return sl_reg_maybe_null(reg) ? "ringbuf_mem_or_null" : "ringbuf_mem";
+	if (reg->type == SL_REG_OBJECT && (reg->flags & SL_REG_UNTRUSTED))
+		return "untrusted_ptr_";
+	if (reg->type == SL_REG_OBJECT && (reg->flags & SL_REG_RCU))
+		return sl_reg_maybe_null(reg) ? "rcu_ptr_or_null_" : "rcu_ptr_";
 	return names[reg->type][sl_reg_maybe_null(reg)];
 }
 
@@ -122,7 +127,7 @@ void sl_print_state(struct sl_env *env, const struct sl_state *state, uint32_t n
 	for (uint32_t i = 0; i < state->ref_count; i++)
 		sl_say(env, "%s%u", i ? "," : " refs=", state->refs[i].id);
 	/* A lock is the last of them, since nothing is acquired while it is held. */
-	if (state->lock_map && state->lock_id)
+	if (state->lock_owner && state->lock_id)
 		sl_say(env, "%s%u", state->ref_count ? "," : " refs=", state->lock_id);
 	if (frame->in_callback)
 		sl_say(env, " cb");

@@ -5,6 +5,7 @@
 #include "tnum.h"
 
 struct sl_map;
+struct sl_local_type;
 
 /* What a register, or a spilled slot, may hold. The names printed in the log are the kernel's. */
 enum sl_reg_type {
@@ -24,6 +25,7 @@ enum sl_reg_type {
 	SL_REG_TCP_SOCK,
 	SL_REG_XDP_SOCK,
 	SL_REG_FUNC, /* address of a subprogram */
+	SL_REG_OBJECT, /* an object that a program allocated */
 	SL_REG_DYNPTR, /* a dynptr: of slots, the two that hold one; of registers, a constant one */
 	SL_REG_TYPES
 };
@@ -34,6 +36,10 @@ enum sl_reg_flags {
 	SL_REG_RINGBUF =
 		1 << 2, /* SL_REG_MEM: a record of a RINGBUF, to be submitted or discarded */
 	SL_REG_PACKET_SLICE = 1 << 3, /* SL_REG_MEM: bytes of the packet, gone when that moves */
+	/* SL_REG_OBJECT: */
+	SL_REG_NON_OWNING = 1 << 5, /* in a list or tree, valid until the lock is given back */
+	SL_REG_RCU = 1 << 6, /* somebody else's, who may drop it: valid in this RCU section */
+	SL_REG_UNTRUSTED = 1 << 7, /* may be anything by now: read only */
 	SL_REG_FIRST_SLOT = 1 << 4, /* SL_REG_DYNPTR on the stack: the slot that pointers name */
 };
 
@@ -43,8 +49,8 @@ enum sl_reg_flags {
  */
 struct sl_reg {
 	uint8_t type; /* enum sl_reg_type */
-	uint8_t flags; /* enum sl_reg_flags */
 	bool precise; /* scalar: pruning may not widen it */
+	uint16_t flags; /* enum sl_reg_flags */
 	int32_t off; /* constant part of a pointer's offset; scalars linked by id: delta */
 	union {
 		uint32_t range; /* packet pointers: bytes proven readable after `off` base */
@@ -54,6 +60,7 @@ struct sl_reg {
 		uint32_t dynptr; /* SL_REG_DYNPTR: enum sl_dynptr_type */
 	};
 	struct sl_map *map; /* SL_REG_CONST_MAP, _MAP_VALUE, _MAP_KEY */
+	const struct sl_local_type *object; /* SL_REG_OBJECT: one per type, of env */
 	uint32_t map_uid; /* inner maps from different look-ups */
 
 	struct sl_tnum var_off;

@@ -107,8 +107,9 @@ struct sl_state {
 	struct sl_jump *jumps;
 	uint32_t ref_count, ref_capacity;
 	struct sl_ref *refs;
-	const struct sl_map *lock_map; /* a spin lock in a value of it is held; NULL: none */
-	uint32_t lock_id; /* which value of that map */
+	const void *lock_owner; /* the map in a value of which, or the BTF of the object in which, a
+				 * spin lock is held; NULL: none */
+	uint32_t lock_id; /* which value or object */
 	uint32_t depth; /* kept states above it: tells an ancestor from another path's */
 	uint32_t callback_rounds, may_gotos; /* taken on this path */
 	struct sl_kept *evicted; /* out of its list, kept for its descendants; NULL when not */

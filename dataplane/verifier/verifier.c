@@ -12,6 +12,7 @@
 #include "fastcall.h"
 #include "map.h"
 #include "memory.h"
+#include "local_type.h"
 #include "prog.h"
 #include "prog_array.h"
 #include "prog_type.h"
@@ -225,6 +226,7 @@ int sl_verify(struct sl_prog *prog, struct sl_log_buf *log)
 	sl_cfg_free(env->cfg);
 	sl_fastcall_free(env);
 	free(env->pointer_kinds);
+	sl_local_types_free(env);
 	free(env->sigs);
 	free(env);
 	return err;
