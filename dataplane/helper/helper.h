@@ -36,6 +36,8 @@ enum sl_arg {
 	SL_ARG_SPIN_LOCK,
 	SL_ARG_TIMER,
 	SL_ARG_FUNC, /* a callback: BPF_PSEUDO_FUNC */
+	SL_ARG_KPTR_FIELD, /* a pointer to an object, in a map's value or an object */
+	SL_ARG_KPTR, /* an object for that field, which takes over the reference, or NULL */
 	SL_ARG_STACK, /* any stack pointer: a callback's context, or NULL */
 	SL_ARG_STACK_OR_NULL,
 	SL_ARG_SOCK_COMMON, /* any socket that the verifier gave out */
@@ -71,6 +73,7 @@ enum sl_ret {
 	SL_RET_SOCKET_OR_NULL,
 	SL_RET_SOCK_COMMON_OR_NULL,
 	SL_RET_TCP_SOCK_OR_NULL,
+	SL_RET_KPTR_OR_NULL, /* what was in the SL_ARG_KPTR_FIELD */
 	SL_RET_DYNPTR_MEM_OR_NULL, /* size given by the SL_ARG_CONST argument */
 };
 

@@ -2,8 +2,22 @@
 
 #include "context.h"
 #include "kfunc_row.h"
+#include "row.h"
 
 /* Objects, lists and trees of programs: map/objects.c. */
+
+/* Either side may be on another CPU: what is behind the pointer was written before. */
+SL_HELPER_FN(kptr_xchg)
+{
+	return __atomic_exchange_n((uint64_t *)(uintptr_t)r1, r2, __ATOMIC_ACQ_REL);
+}
+
+const struct sl_helper sl_helper_kptr_xchg = {
+	SL_ROW(kptr_xchg, ANY),
+	.flags = SL_HELPER_ACQUIRES | SL_HELPER_RELEASES,
+	.ret = SL_RET_KPTR_OR_NULL,
+	.args = { SL_ARG_KPTR_FIELD, SL_ARG_KPTR },
+};
 
 /* The verifier puts size and record in the place of the type's number. */
 SL_HELPER_FN(obj_new_impl)

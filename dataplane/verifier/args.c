@@ -6,6 +6,7 @@
 
 #include "btf_record.h"
 #include "helper.h"
+#include "local_type.h"
 #include "map.h"
 #include "prog.h"
 
@@ -233,6 +234,17 @@ static int check_lock(struct sl_env *env, unsigned regno, unsigned arg, struct s
 	return sl_check_lock_arg(env, regno, meta->helper->id == BPF_FUNC_spin_lock);
 }
 
+static int check_kptr_field(
+	struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
+{
+	return sl_kptr_check_field(env, regno, meta);
+}
+
+static int check_kptr(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
+{
+	return sl_kptr_check_value(env, regno, meta);
+}
+
 static int check_timer(struct sl_env *env, unsigned regno, unsigned arg, struct sl_call_meta *meta)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
@@ -310,6 +322,13 @@ static const struct arg_rule rules[] = {
 	[SL_ARG_SPIN_LOCK] = { .types = TYPE(MAP_VALUE) | TYPE(OBJECT),
 		.expected = "map_value, ptr_",
 		.check = check_lock },
+	[SL_ARG_KPTR_FIELD] = { .types = TYPE(MAP_VALUE) | TYPE(OBJECT),
+		.expected = "map_value, ptr_",
+		.check = check_kptr_field },
+	[SL_ARG_KPTR] = { .types = TYPE(OBJECT),
+		.expected = "ptr_, trusted_ptr_, rcu_ptr_",
+		.or_null = true,
+		.check = check_kptr },
 	[SL_ARG_TIMER] = { .types = TYPE(MAP_VALUE),
 		.expected = "map_value",
 		.check = check_timer },

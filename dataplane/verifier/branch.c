@@ -199,7 +199,7 @@ static int packet_branch(const struct sl_reg *dst, const struct sl_reg *src, uin
 static bool never_null(const struct sl_reg *reg)
 {
 	if (reg->type == SL_REG_OBJECT)
-		return !sl_reg_maybe_null(reg) && !(reg->flags & (SL_REG_RCU | SL_REG_UNTRUSTED));
+		return !sl_reg_maybe_null(reg) && !(reg->flags & SL_REG_RCU);
 	return !sl_reg_maybe_null(reg) &&
 	       (reg->type == SL_REG_MAP_VALUE || reg->type == SL_REG_MAP_KEY ||
 		       reg->type == SL_REG_MEM || sl_reg_is_sock(reg) ||

@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "helper.h"
 #include "kfunc_call.h"
+#include "local_type.h"
 #include "map.h"
 #include "prog.h"
 
@@ -179,6 +180,12 @@ static int set_result(
 		r0->mem_size = (uint32_t)meta->alloc_size;
 		r0->flags |= SL_REG_RINGBUF;
 		break;
+	case SL_RET_KPTR_OR_NULL:
+		sl_reg_set_pointer(r0, SL_REG_OBJECT);
+		r0->object = sl_local_type_get(env, meta->root_btf, meta->root->type_id);
+		if (!r0->object)
+			return -ENOMEM;
+		break;
 	case SL_RET_DYNPTR_MEM_OR_NULL:
 		sl_reg_set_pointer(r0, SL_REG_MEM);
 		r0->mem_size = (uint32_t)meta->alloc_size;
@@ -234,9 +241,10 @@ static int check_tail_call(struct sl_env *env, struct sl_call_meta *meta)
 
 static int release_argument(struct sl_env *env, const struct sl_call_meta *meta)
 {
-	int err = meta->release_reg ? sl_dynptr_release(env, (unsigned)meta->release_reg)
-		  : meta->ref_id    ? sl_release(env, meta->ref_id)
-				    : -EINVAL;
+	int err = meta->releases_null ? 0
+		  : meta->release_reg ? sl_dynptr_release(env, (unsigned)meta->release_reg)
+		  : meta->ref_id      ? sl_release(env, meta->ref_id)
+				      : -EINVAL;
 
 	if (err)
 		sl_say(env, "func %s#%u reference has not been acquired before\n",

@@ -71,12 +71,13 @@ struct sl_call_meta {
 	int64_t const_key; /* array index known, or -1 */
 	uint64_t alloc_size;
 	uint32_t ref_id;
+	bool releases_null; /* there is nothing to release */
 	int release_reg;
 	uint32_t func; /* the callback's number */
 	uint32_t dynptr_id, dynptr_ref, dynptr_type; /* of the initialised dynptr argument */
 	uint32_t exact_args; /* bit n: the scalar in R(n+1) is precise */
 	const struct sl_helper *helper;
-	/* Of kernel functions on lists and trees: which root, and the BTF that it is declared in. */
+	/* The root of kernel functions on lists and trees, or the kptr, and its declaration's BTF. */
 	const struct sl_special_field *root;
 	const struct sl_btf *root_btf;
 };
@@ -216,11 +217,14 @@ int sl_check_plain_pointer(struct sl_env *env, const struct sl_reg *reg, unsigne
 int sl_check_argument_offset(struct sl_env *env, unsigned regno);
 
 /* special.c */
-/* [off + variable part, + size) of a map's value touches none of its special fields; else -EACCES. */
+/*
+ * [off + variable part, + size) of a map's value touches none of its special fields; else -EACCES.
+ * ret_kptr, NULL for helpers: or it is this one, and as a whole.
+ */
 /* Register `regno` points to the field of that type of a map's value: for helpers that take it. */
 int sl_check_special_pointer(struct sl_env *env, unsigned regno, enum sl_special type);
-int sl_check_special_fields(
-	struct sl_env *env, const struct sl_reg *reg, int32_t off, uint32_t size, bool by_helper);
+int sl_check_special_fields(struct sl_env *env, const struct sl_reg *reg, int32_t off,
+	uint32_t size, const struct sl_special_field **ret_kptr);
 
 /* A pointer that may have been NULL is not: one into a map of maps is then the inner map. */
 void sl_reg_not_null(struct sl_reg *reg);

@@ -282,10 +282,8 @@ static int check_rcu(struct sl_env *env, const struct sl_kfunc *kfunc)
 		}
 		state->rcu_lock = false;
 		sl_state_for_each_reg(state, reg, {
-			if (reg->flags & SL_REG_RCU) {
-				reg->flags &= (uint16_t)~(SL_REG_RCU | SL_REG_OR_NULL);
-				reg->flags |= SL_REG_UNTRUSTED;
-			}
+			if (reg->flags & SL_REG_RCU)
+				sl_reg_set_unknown(reg);
 		});
 	}
 	return 0;

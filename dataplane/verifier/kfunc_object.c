@@ -12,7 +12,7 @@
 static bool is_owned(const struct sl_reg *reg)
 {
 	return reg->type == SL_REG_OBJECT && !sl_reg_maybe_null(reg) &&
-	       !(reg->flags & (SL_REG_NON_OWNING | SL_REG_RCU | SL_REG_UNTRUSTED));
+	       !(reg->flags & (SL_REG_NON_OWNING | SL_REG_RCU));
 }
 
 int sl_kfunc_check_type_id(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
@@ -67,8 +67,7 @@ int sl_kfunc_check_object(struct sl_env *env, unsigned regno, struct sl_kfunc_ar
 
 	if (err)
 		return err;
-	if (reg->type != SL_REG_OBJECT ||
-		(!reg->ref_id && (reg->flags & (SL_REG_RCU | SL_REG_UNTRUSTED)))) {
+	if (reg->type != SL_REG_OBJECT || (!reg->ref_id && (reg->flags & SL_REG_RCU))) {
 		sl_say(env, "R%u must be referenced or trusted\n", regno);
 		return -EINVAL;
 	}
@@ -103,7 +102,7 @@ int sl_kfunc_check_refcounted(struct sl_env *env, unsigned regno, struct sl_kfun
 		err = sl_check_argument_offset(env, regno);
 	if (err)
 		return err;
-	if (reg->type != SL_REG_OBJECT || (reg->flags & SL_REG_UNTRUSTED)) {
+	if (reg->type != SL_REG_OBJECT) {
 		sl_say(env, "arg#%u is neither owning or non-owning ref\n", regno - 1);
 		return -EINVAL;
 	}

@@ -26,10 +26,16 @@ int sl_object_set_node(struct sl_env *env, struct sl_reg *reg, const struct sl_b
 /* What it points to is in a list or tree from now on. */
 void sl_object_set_non_owning(struct sl_reg *reg);
 
-int sl_object_check_access(
-	struct sl_env *env, unsigned regno, int32_t off, uint32_t size, enum sl_access access);
+int sl_object_check_access(struct sl_env *env, unsigned regno, int32_t off, uint32_t size);
 /* As an argument an object may be meant from a known place in it on. */
 int sl_object_check_offset(struct sl_env *env, unsigned regno);
+
+/* kptr.c: pointers to objects, in values of maps and in objects. */
+int sl_kptr_check_field(struct sl_env *env, unsigned regno, struct sl_call_meta *meta);
+int sl_kptr_check_value(struct sl_env *env, unsigned regno, struct sl_call_meta *meta);
+/* A load or store of this field of the value that `pointer` leads to, as a whole. */
+int sl_kptr_check_access(struct sl_env *env, const struct sl_reg *pointer,
+	const struct sl_special_field *field, int value_regno);
 
 /* kfunc_object.c: rules for arguments, and what the call then does. */
 int sl_kfunc_check_type_id(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args);

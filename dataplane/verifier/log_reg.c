@@ -169,10 +169,9 @@ void sl_vlog_reg(struct sl_log *log, const struct sl_reg *reg, uint32_t frame)
 		put_signed(log, (int64_t)reg->var_off.value);
 		return;
 	}
-	sl_vlog(log, "%s%s%s%s%s%s", reg->flags & SL_REG_RDONLY ? "rdonly_" : "",
+	sl_vlog(log, "%s%s%s%s%s", reg->flags & SL_REG_RDONLY ? "rdonly_" : "",
 		reg->flags & SL_REG_RINGBUF ? "ringbuf_" : "",
-		reg->flags & SL_REG_RCU ? "rcu_" : "",
-		reg->flags & SL_REG_UNTRUSTED ? "untrusted_" : "", type_names[reg->type],
+		reg->flags & SL_REG_RCU ? "rcu_" : "", type_names[reg->type],
 		reg->flags & SL_REG_OR_NULL ? "_or_null" : "");
 	if (reg->type == SL_REG_OBJECT)
 		sl_vlog(log, "_%s", reg->object->name);

@@ -110,7 +110,7 @@ static int check_packet(
 }
 
 static int check_map_value(struct sl_env *env, unsigned regno, int32_t off, uint32_t size,
-	enum sl_access access, bool zero_allowed, bool by_helper)
+	enum sl_access access, bool zero_allowed, const struct sl_special_field **ret_kptr)
 {
 	const struct sl_map_desc *desc = &sl_env_reg(env, regno)->map->desc;
 	int err;
@@ -124,7 +124,7 @@ static int check_map_value(struct sl_env *env, unsigned regno, int32_t off, uint
 	}
 	err = check_region(env, regno, off, size, desc->value_size, zero_allowed);
 	return err ? err
-		   : sl_check_special_fields(env, sl_env_reg(env, regno), off, size, by_helper);
+		   : sl_check_special_fields(env, sl_env_reg(env, regno), off, size, ret_kptr);
 }
 
 /* The context, the map itself: usable only at offset 0. */
@@ -173,7 +173,7 @@ int sl_check_argument_offset(struct sl_env *env, unsigned regno)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
 
-	if (reg->type == SL_REG_OBJECT && !(reg->flags & (SL_REG_OR_NULL | SL_REG_UNTRUSTED)))
+	if (reg->type == SL_REG_OBJECT && !(reg->flags & SL_REG_OR_NULL))
 		return sl_object_check_offset(env, regno);
 	return may_have_offset(reg) ? 0 : sl_check_plain_pointer(env, reg, regno);
 }
@@ -287,6 +287,7 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 {
 	struct sl_reg pointer = *sl_env_reg(env, regno);
 	bool loads = access == SL_READ && value_regno >= 0;
+	const struct sl_special_field *kptr = NULL;
 	int err;
 
 	if (sl_reg_maybe_null(&pointer))
@@ -298,7 +299,9 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 	case SL_REG_CTX:
 		return check_ctx(env, regno, off, size, access, value_regno, sign_extend);
 	case SL_REG_MAP_VALUE:
-		err = check_map_value(env, regno, off, size, access, false, false);
+		err = check_map_value(env, regno, off, size, access, false, &kptr);
+		if (!err && kptr)
+			return sl_kptr_check_access(env, &pointer, kptr, value_regno);
 		if (!err && loads)
 			load_map_value(env, &pointer, off, size, value_regno);
 		return err;
@@ -331,7 +334,7 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 		/* An atomic operation's reading names no register, and is not the end of it. */
 		return sl_map_refuse_access(env, regno, off, loads ? SL_READ : SL_WRITE);
 	case SL_REG_OBJECT:
-		err = sl_object_check_access(env, regno, off, size, access);
+		err = sl_object_check_access(env, regno, off, size);
 		break;
 	case SL_REG_SOCKET:
 	case SL_REG_SOCK_COMMON:
@@ -386,7 +389,7 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 			return check_packet(env, regno, reg->off, size, zero_allowed);
 		case SL_REG_MAP_VALUE:
 			return check_map_value(
-				env, regno, reg->off, size, access, zero_allowed, true);
+				env, regno, reg->off, size, access, zero_allowed, NULL);
 		case SL_REG_MAP_KEY:
 		case SL_REG_MEM:
 			if (access == SL_WRITE &&
@@ -400,7 +403,7 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 				zero_allowed);
 			return err || access == SL_READ ? err : sl_slice_written(env, reg);
 		case SL_REG_OBJECT:
-			return sl_object_check_access(env, regno, reg->off, size, access);
+			return sl_object_check_access(env, regno, reg->off, size);
 		case SL_REG_STACK:
 			return sl_stack_helper(
 				env, regno, reg->off, size, access, zero_allowed, meta);

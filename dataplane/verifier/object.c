@@ -210,8 +210,7 @@ static int check_members(
 	return found;
 }
 
-int sl_object_check_access(
-	struct sl_env *env, unsigned regno, int32_t off, uint32_t size, enum sl_access access)
+int sl_object_check_access(struct sl_env *env, unsigned regno, int32_t off, uint32_t size)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
 	const struct sl_local_type *object = reg->object;
@@ -226,10 +225,6 @@ int sl_object_check_access(
 		sl_print_tnum(tnum, sizeof(tnum), reg->var_off);
 		sl_say(env, "R%u is ptr_%s invalid variable offset: off=%d, var_off=%s\n", regno,
 			object->name, off, tnum);
-		return -EACCES;
-	}
-	if (access == SL_WRITE && (reg->flags & SL_REG_UNTRUSTED)) {
-		sl_say(env, "only read is supported\n");
 		return -EACCES;
 	}
 	for (uint32_t i = 0; object->record && i < object->record->count; i++) {

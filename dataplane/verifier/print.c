@@ -42,8 +42,6 @@ const char *sl_reg_type_name(const struct sl_reg *reg)
 		return sl_reg_maybe_null(reg) ? "rdonly_mem_or_null" : "rdonly_mem";
 	if (reg->flags & SL_REG_RINGBUF)
 		return sl_reg_maybe_null(reg) ? "ringbuf_mem_or_null" : "ringbuf_mem";
-	if (reg->type == SL_REG_OBJECT && (reg->flags & SL_REG_UNTRUSTED))
-		return "untrusted_ptr_";
 	if (reg->type == SL_REG_OBJECT && (reg->flags & SL_REG_RCU))
 		return sl_reg_maybe_null(reg) ? "rcu_ptr_or_null_" : "rcu_ptr_";
 	return names[reg->type][sl_reg_maybe_null(reg)];

@@ -39,7 +39,6 @@ enum sl_reg_flags {
 	/* SL_REG_OBJECT: */
 	SL_REG_NON_OWNING = 1 << 5, /* in a list or tree, valid until the lock is given back */
 	SL_REG_RCU = 1 << 6, /* somebody else's, who may drop it: valid in this RCU section */
-	SL_REG_UNTRUSTED = 1 << 7, /* may be anything by now: read only */
 	SL_REG_FIRST_SLOT = 1 << 4, /* SL_REG_DYNPTR on the stack: the slot that pointers name */
 };
 

@@ -26,8 +26,18 @@ static void refuse_pointer(struct sl_env *env, const struct sl_special_field *fi
 		sl_say(env, "%s is not available: the data plane has no kernel objects\n", name);
 }
 
-int sl_check_special_fields(
-	struct sl_env *env, const struct sl_reg *reg, int32_t off, uint32_t size, bool by_helper)
+/* A whole pointer to an object of the program's, which it may look at. */
+static bool is_kptr(
+	const struct sl_special_field *field, const struct sl_reg *reg, int32_t off, uint32_t size)
+{
+	return field->type == SL_SPECIAL_KPTR_REF && !field->is_kernel &&
+	       sl_tnum_is_const(reg->var_off) &&
+	       field->offset == (int64_t)off + (int64_t)reg->var_off.value &&
+	       size == sizeof(uint64_t);
+}
+
+int sl_check_special_fields(struct sl_env *env, const struct sl_reg *reg, int32_t off,
+	uint32_t size, const struct sl_special_field **ret_kptr)
 {
 	const struct sl_btf_record *record = reg->map->desc.record;
 
@@ -38,8 +48,12 @@ int sl_check_special_fields(
 		if (reg->smin + off >= (int64_t)field->offset + field->size ||
 			field->offset >= reg->umax + (uint64_t)(int64_t)off + size)
 			continue;
+		if (ret_kptr && is_kptr(field, reg, off, size)) {
+			*ret_kptr = field;
+			return 0;
+		}
 		if (field->type & (SL_SPECIAL_KPTR | SL_SPECIAL_UPTR)) {
-			refuse_pointer(env, field, reg, off, size, by_helper);
+			refuse_pointer(env, field, reg, off, size, !ret_kptr);
 			return -EACCES;
 		}
 		sl_say(env, "%s cannot be accessed directly by load/store\n",

@@ -362,7 +362,125 @@ int nested(struct __sk_buff *skb)
 	return sum;
 }
 
-__u64 taken, put;
+struct inner {
+	__u64 number;
+};
+
+struct outer {
+	__u64 number;
+	struct inner OWNS *inner;
+};
+
+struct stash {
+	struct outer OWNS *outer;
+	struct item OWNS *item;
+	__u64 count;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, struct stash);
+} stashes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct stash);
+} own_stash SEC(".maps");
+
+/* So that BTF has them. */
+struct outer *some_outer;
+struct inner *some_inner;
+
+static int put_outer(struct stash *s, __u64 number)
+{
+	struct outer *outer = NEW(struct outer);
+	struct inner *inner;
+	int sum = 0;
+
+	if (!outer)
+		return -1;
+	outer->number = number;
+	inner = NEW(struct inner);
+	if (inner) {
+		inner->number = number * 2;
+		inner = bpf_kptr_xchg(&outer->inner, inner);
+		if (inner)
+			DROP(inner);
+	}
+	outer = bpf_kptr_xchg(&s->outer, outer);
+	if (outer) {
+		sum = outer->number;
+		inner = bpf_kptr_xchg(&outer->inner, NULL);
+		if (inner) {
+			sum += inner->number;
+			DROP(inner);
+		}
+		DROP(outer);
+	}
+	return sum;
+}
+
+/* Objects behind pointers in values, and in objects behind those. */
+SEC("tc")
+int stash(struct __sk_buff *skb)
+{
+	static const struct stash nothing;
+	__u32 key = seed_of(skb) & 3, sum, zero = 0;
+	struct stash *s, *own = bpf_map_lookup_elem(&own_stash, &zero);
+	struct item *item, *seen;
+
+	bpf_map_update_elem(&stashes, &key, &nothing, BPF_NOEXIST);
+	s = bpf_map_lookup_elem(&stashes, &key);
+	if (!s || !own)
+		return -1;
+	sum = put_outer(s, key + 1);
+	sum = sum * 31 + put_outer(s, key + 7);
+	sum = sum * 31 + put_outer(own, 5);
+	sum = sum * 31 + put_outer(own, 6);
+	item = NEW(struct item);
+	if (!item)
+		return -1;
+	item->key = 3;
+	item->value = 4;
+	item = bpf_kptr_xchg(&s->item, item);
+	if (item)
+		DROP(item);
+	/* Somebody else's by now, but there. */
+	seen = s->item;
+	if (seen) {
+		sum = sum * 31 + seen->value;
+		item = bpf_refcount_acquire_impl(seen, NULL);
+		if (item) {
+			sum = sum * 31 + item->key;
+			DROP(item);
+		}
+	}
+	if (s->outer)
+		sum = sum * 31 + s->outer->number;
+	/* The value goes, and with it what it has; what was seen stays to be looked at. */
+	bpf_map_delete_elem(&stashes, &key);
+	return sum & 0x7fffffff;
+}
+
+/* What comes into a deleted value is dropped when that is used again. */
+SEC("tc")
+int stash_outlives(struct __sk_buff *skb)
+{
+	static const struct stash nothing;
+	__u32 key = 9;
+	struct stash *s;
+
+	bpf_map_update_elem(&stashes, &key, &nothing, BPF_ANY);
+	s = bpf_map_lookup_elem(&stashes, &key);
+	if (!s)
+		return -1;
+	bpf_map_delete_elem(&stashes, &key);
+	return put_outer(s, 1);
+}
 
 /* For threads: each run puts one in and takes one out, of whoever's. */
 SEC("tc")

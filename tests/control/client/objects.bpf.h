@@ -50,4 +50,5 @@ extern struct bpf_rb_node *bpf_rbtree_right(
 #define NEW(type) ((type *)bpf_obj_new_impl(bpf_core_type_id_local(type), NULL))
 #define DROP(object) bpf_obj_drop_impl(object, NULL)
 #define CONTAINS(type, node) __attribute__((btf_decl_tag("contains:" #type ":" #node)))
+#define OWNS __attribute__((btf_type_tag("kptr")))
 #define OF(type, member, node) ((type *)((char *)(node) - offsetof(type, member)))

@@ -57,6 +57,28 @@ static _Bool less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 	return OF(struct item, in_tree, a)->key < OF(struct item, in_tree, b)->key;
 }
 
+struct stash {
+	__u64 before;
+	struct plain OWNS *plain;
+	struct item OWNS *item;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct stash);
+} stashes SEC(".maps");
+
+struct plain *some_plain;
+
+static struct stash *stash(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&stashes, &key);
+}
+
 #define PROGRAM(name) \
 	SEC("?tc")    \
 	int name(struct __sk_buff *skb)
@@ -496,6 +518,137 @@ PROGRAM(lock_of_another_object)
 	bpf_spin_unlock(&b->lock);
 	DROP(a);
 	DROP(b);
+	return 0;
+}
+
+#define BEGIN_STASH                \
+	struct stash *s = stash(); \
+	struct plain *plain;       \
+                                   \
+	if (!s)                    \
+		return 0;          \
+	plain = NEW(struct plain); \
+	if (!plain)                \
+		return 0;
+
+PROGRAM(stashed_and_dropped)
+{
+	struct plain *old;
+
+	BEGIN_STASH
+	old = bpf_kptr_xchg(&s->plain, plain);
+	if (old)
+		DROP(old);
+	DROP(plain);
+	return 0;
+}
+
+PROGRAM(stashed_and_old_kept)
+{
+	BEGIN_STASH
+	bpf_kptr_xchg(&s->plain, plain);
+	return 0;
+}
+
+PROGRAM(stash_of_another_type)
+{
+	BEGIN_STASH
+	plain = bpf_kptr_xchg(&s->item, plain);
+	if (plain)
+		DROP(plain);
+	return 0;
+}
+
+PROGRAM(stash_of_number)
+{
+	struct stash *s = stash();
+	struct plain *old;
+
+	if (!s)
+		return 0;
+	old = bpf_kptr_xchg(&s->plain, (void *)8);
+	if (old)
+		DROP(old);
+	return 0;
+}
+
+PROGRAM(stash_in_no_pointer)
+{
+	BEGIN_STASH
+	plain = bpf_kptr_xchg(&s->before, plain);
+	if (plain)
+		DROP(plain);
+	return 0;
+}
+
+PROGRAM(stash_somewhere)
+{
+	BEGIN_STASH
+	plain = bpf_kptr_xchg((void *)&s->plain + (skb->len & 8), plain);
+	if (plain)
+		DROP(plain);
+	return 0;
+}
+
+PROGRAM(stash_in_map_without)
+{
+	struct value *v = value_at(0);
+
+	BEGIN_STASH
+	if (!v) {
+		DROP(plain);
+		return 0;
+	}
+	plain = bpf_kptr_xchg(&v->count, plain);
+	if (plain)
+		DROP(plain);
+	return 0;
+}
+
+PROGRAM(stored_directly)
+{
+	BEGIN_STASH
+	*(struct plain *volatile *)&s->plain = plain;
+	return 0;
+}
+
+PROGRAM(stored_null)
+{
+	struct stash *s = stash();
+
+	if (s)
+		*(void *volatile *)&s->plain = NULL;
+	return 0;
+}
+
+PROGRAM(stash_read_in_part)
+{
+	struct stash *s = stash();
+
+	return s ? *(volatile __u32 *)&s->plain : 0;
+}
+
+PROGRAM(stash_given_to_helper)
+{
+	struct stash *s = stash();
+
+	return s ? bpf_skb_load_bytes(skb, 0, &s->plain, 8) : 0;
+}
+
+PROGRAM(seen_and_not_checked)
+{
+	struct stash *s = stash();
+
+	return s ? s->plain->a : 0;
+}
+
+PROGRAM(seen_and_dropped)
+{
+	struct stash *s = stash();
+	struct plain *seen = s ? s->plain : NULL;
+
+	if (seen)
+		DROP(seen);
 	return 0;
 }
 

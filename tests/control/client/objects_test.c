@@ -55,10 +55,11 @@ static const struct bpf_program *const *programs_of(const struct objects *skel)
 	programs[4] = skel->progs.leave;
 	programs[5] = skel->progs.outlive;
 	programs[6] = skel->progs.nested;
+	programs[7] = skel->progs.stash;
 	return programs;
 }
 
-enum { PROGRAMS = 7, RUNS = 40, SIDES = 2 };
+enum { PROGRAMS = 8, RUNS = 40, SIDES = 2 };
 
 TEST(objects, results_of_random_runs)
 {
@@ -119,6 +120,11 @@ TEST(objects, are_dropped_with_what_holds_them)
 	EXPECT_EQ(sl_objects_count(), 12);
 	EXPECT_EQ(run(skel->progs.nested, 0, 1), 3);
 	EXPECT_EQ(sl_objects_count(), 12 + 3 * 4);
+	/* Two in one of this CPU's values, and two in one that is gone. */
+	EXPECT_GE(run(skel->progs.stash, 0, 1), 0);
+	EXPECT_EQ(sl_objects_count(), 12 + 3 * 4 + 2);
+	EXPECT_EQ(run(skel->progs.stash_outlives, 0, 1), 0);
+	EXPECT_EQ(sl_objects_count(), 12 + 3 * 4 + 4);
 	objects__destroy(skel);
 	expect_none_left();
 }

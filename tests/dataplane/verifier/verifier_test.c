@@ -17,6 +17,25 @@ TEST(verifier, loop_too_long)
 	EXPECT_CONTAINS(text, "BPF program is too large. Processed 1000001 insn");
 }
 
+TEST(verifier, too_many_branches)
+{
+	static char text[BOTH_LOG_BYTES];
+	static struct bpf_insn insns[8202];
+	const unsigned branches = 8198;
+
+	insns[0] = HELPER(BPF_FUNC_get_prandom_u32);
+	for (unsigned i = 1; i <= branches; i++)
+		insns[i] = JMP_K(BPF_JEQ, R0, (int)i, (int)(branches - i));
+	insns[branches + 1] = MOV_K(R0, 0);
+	insns[branches + 2] = EXIT;
+	EXPECT_EQ(both_ours(XDP, insns, branches + 3, 1, true, text, sizeof(text), NULL), -EFAULT);
+	EXPECT_CONTAINS(text, "The sequence of 8193 jumps is too complex.");
+	if (!oracle_permitted())
+		return;
+	EXPECT_EQ(both_kernel(XDP, insns, branches + 3, 1, true, text, sizeof(text)), -EFAULT);
+	EXPECT_CONTAINS(text, "The sequence of 8193 jumps is too complex.");
+}
+
 static const struct row basics[] = {
 	{ "return a number", XDP, ACCEPT, { RETURN(2) } },
 	{ "uninitialised r0", XDP, "R0 !read_ok", { EXIT } },
