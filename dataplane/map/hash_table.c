@@ -364,7 +364,9 @@ static int replace(struct sl_hash *h, struct sl_pool_cache *cache, struct attemp
 		a->elem = elem_new(h, cache, a->key, a->value, a->cpu);
 	if (h->percpu || !a->elem) {
 		write_value(h, place->elem, a->value, a->cpu);
-		drop_fields(h, cache, place->elem);
+		/* What other CPUs' values hold is not this one's to drop. */
+		if (!h->percpu)
+			drop_fields(h, cache, place->elem);
 		return 0;
 	}
 	if (h->lru)
