@@ -7,6 +7,7 @@
 #include "context.h"
 #include "instrument.h"
 #include "map.h"
+#include "objects.h"
 
 /*
  * What a running program may access, by thread: the frames of its functions, and the memory that
@@ -134,6 +135,15 @@ static bool in_any(const struct sl_ctx *ctx, uint64_t address, uint64_t len_byte
 	       holds(&context, address, len_bytes) || in_object(0, address, 0, len_bytes);
 }
 
+/* In one of the objects of programs, which nobody registers. */
+static bool in_allocated(uint64_t address, uint64_t len_bytes)
+{
+	void *object = sl_object_of((void *)(uintptr_t)address);
+
+	return object && address >= (uintptr_t)object &&
+	       sl_object_of((void *)(uintptr_t)(address + len_bytes - 1)) == object;
+}
+
 bool sl_check_access(struct sl_ctx *ctx, uint64_t pc, uint64_t flags, uint64_t address,
 	uint64_t off, uint64_t len_bytes)
 {
@@ -151,8 +161,11 @@ bool sl_check_access(struct sl_ctx *ctx, uint64_t pc, uint64_t flags, uint64_t a
 	case SL_MEM_PACKET:
 		good = in_packet(ctx, flags, address, off, len_bytes);
 		break;
-	case SL_MEM_MAP_VALUE:
 	case SL_MEM_OBJECT:
+		good = in_allocated(address, len_bytes) ||
+		       in_object(flags, address, off, len_bytes);
+		break;
+	case SL_MEM_MAP_VALUE:
 		good = in_object(flags, address, off, len_bytes);
 		break;
 	case SL_MEM_MIXED:

@@ -25,7 +25,7 @@ SL_WORKER void *sl_object_new(
 SL_WORKER void sl_object_drop(void *object, unsigned cpu);
 /* One more reference to an object of a type that counts them; NULL when the last one is gone. */
 SL_WORKER void *sl_object_acquire(void *object);
-/* The object that has this address in it. */
+/* The object that has this address in it; NULL where no objects are. */
 SL_ANY void *sl_object_of(void *within);
 /* How many objects there are. Exact when no worker is changing it. */
 SL_ANY uint64_t sl_objects_count(void);
