@@ -64,6 +64,7 @@ struct walk {
 	uint32_t wanted; /* SL_SPECIAL_*; others are ordinary fields */
 	struct sl_special_field found[SL_SPECIAL_MAX];
 	uint32_t count;
+	struct btf *vmlinux; /* the kernel's; read when a pointer asks for it */
 	uint32_t seen; /* types of which a name came by, whatever its field was like */
 };
 
@@ -123,14 +124,13 @@ static int pointer_type(const struct walk *w, const struct btf_type *t, uint32_t
  * Whether the kernel has a struct of that name: then the pointer is to one of its own objects, else to
  * one that the program makes.
  */
-static bool is_kernel_type(const struct walk *w, uint32_t type_id)
+static bool is_kernel_type(struct walk *w, uint32_t type_id)
 {
 	const struct btf_type *t = btf__type_by_id(w->btf, type_id);
-	struct btf *vmlinux = btf__parse("/sys/kernel/btf/vmlinux", NULL);
-	bool found = !vmlinux || btf__find_by_name_kind(vmlinux, name_of(w, t), btf_kind(t)) > 0;
 
-	btf__free(vmlinux);
-	return found;
+	if (!w->vmlinux)
+		w->vmlinux = btf__parse("/sys/kernel/btf/vmlinux", NULL);
+	return !w->vmlinux || btf__find_by_name_kind(w->vmlinux, name_of(w, t), btf_kind(t)) > 0;
 }
 
 /* The text behind "contains:" in the only such tag of a member (or of a variable: -1). */
@@ -490,6 +490,7 @@ int sl_btf_record_check_structs(struct sl_btf *btf)
 			err = add_struct(btf, &w, id, types);
 	}
 	free(special);
+	btf__free(w.vmlinux);
 	for (uint32_t i = 0; !err && i < btf->struct_count; i++)
 		err = link_record(btf, &btf->structs[i].record);
 	return err;
@@ -512,6 +513,7 @@ int sl_btf_record_new(const struct sl_btf *btf, uint32_t type_id, uint32_t value
 		err = walk_struct(&w, type_id, 0, 0);
 	else
 		err = t && btf_is_datasec(t) ? walk_section(&w, t) : -EINVAL;
+	btf__free(w.vmlinux);
 	if (!err)
 		err = check_found(&w, value_size, &types);
 	if (err)
