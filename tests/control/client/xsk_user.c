@@ -100,7 +100,7 @@ bool user_receive(struct user *u, struct xdp_desc *ret_desc)
 	struct pollfd fd = { .fd = xsk_socket__fd(u->xsk), .events = POLLIN };
 	uint32_t index;
 
-	if (poll(&fd, 1, 1000) != 1 || !(fd.revents & POLLIN) ||
+	if (poll(&fd, 1, 3000) != 1 || !(fd.revents & POLLIN) ||
 		xsk_ring_cons__peek(&u->rx, 1, &index) != 1)
 		return false;
 	*ret_desc = *xsk_ring_cons__rx_desc(&u->rx, index);
@@ -112,7 +112,7 @@ bool user_completed(struct user *u, uint64_t *ret_addr)
 {
 	uint32_t index;
 
-	for (unsigned i = 0; i < 50; i++) {
+	for (unsigned i = 0; i < 6000; i++) {
 		/* What a program does whose kernel sends when it is told to. */
 		sendto(xsk_socket__fd(u->xsk), NULL, 0, MSG_DONTWAIT, NULL, 0);
 		if (xsk_ring_cons__peek(&u->completion, 1, &index) == 1) {
@@ -120,7 +120,7 @@ bool user_completed(struct user *u, uint64_t *ret_addr)
 			xsk_ring_cons__release(&u->completion, 1);
 			return true;
 		}
-		usleep(1000);
+		usleep(500);
 	}
 	return false;
 }

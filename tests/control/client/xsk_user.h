@@ -34,7 +34,8 @@ void user_close(struct user *u);
 void user_fill(struct user *u, uint64_t first, unsigned n);
 void user_fill_one(struct user *u, uint64_t addr);
 void user_send(struct user *u, const struct xdp_desc *desc);
-/* The next descriptor, within a second. */
+/* The next descriptor, within three seconds. */
 bool user_receive(struct user *u, struct xdp_desc *ret_desc);
+/* The next frame that has been sent, or was no good; the same. */
 bool user_completed(struct user *u, uint64_t *ret_addr);
 struct xdp_statistics user_statistics(struct user *u);
