@@ -1,7 +1,9 @@
 #include "map_program.h"
 
 #include <errno.h>
+#include <linux/btf.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "defs.h"
 #include "test.h"
@@ -14,7 +16,7 @@ struct code {
 	unsigned count;
 	const struct map_program *p;
 	int map;
-	unsigned callback_uses[4], uses;
+	unsigned callback_use; /* the instruction that names it */
 };
 
 static void emit(struct code *c, uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
@@ -123,7 +125,7 @@ static void emit_for_each(struct code *c)
 	emit(c, BPF_STX | BPF_MEM | BPF_DW, 10, 3,
 		(int16_t)(on_stack(c->p, value_at(c->p)) + (int)offsetof(struct map_walked, limit)),
 		0);
-	c->callback_uses[c->uses++] = c->count;
+	c->callback_use = c->count;
 	emit(c, BPF_LD | BPF_IMM | BPF_DW, 2, BPF_PSEUDO_FUNC, 0, 0);
 	emit(c, 0, 0, 0, 0, 0);
 	set_to_stack(c, 3, value_at(c->p));
@@ -138,11 +140,7 @@ static void emit_callback(struct code *c)
 	static const int16_t fields[] = { offsetof(struct map_walked, keys),
 		offsetof(struct map_walked, values) };
 
-	for (unsigned i = 0; i < c->uses; i++) {
-		unsigned use = c->callback_uses[i];
-
-		c->insns[use].imm = (int32_t)(c->count - use - 1);
-	}
+	c->insns[c->callback_use].imm = (int32_t)(c->count - c->callback_use - 1);
 	for (uint8_t i = 0; i < 2; i++) {
 		emit(c, BPF_LDX | BPF_MEM | BPF_W, 5, 2 + i, 0, 0);
 		emit(c, BPF_LDX | BPF_MEM | BPF_DW, 0, 4, fields[i], 0);
@@ -194,11 +192,58 @@ static void emit_op(struct code *c, enum map_op op)
 	leave(c);
 }
 
+/* int (*)(), a function of that type that is global, and one that is static: a callback has to be. */
+static int functions_btf(enum side side)
+{
+	static const struct {
+		struct btf_header hdr;
+		uint32_t types[4 + 3 + 3 + 3];
+		char strings[16];
+	} blob = {
+		.hdr = { BTF_MAGIC, BTF_VERSION, 0, sizeof(struct btf_header), 0, 13 * 4, 13 * 4,
+			15 },
+		.types = { 1, BTF_KIND_INT << 24, 4, BTF_INT_SIGNED << 24 | 32, 0,
+			BTF_KIND_FUNC_PROTO << 24, 1, 5, BTF_KIND_FUNC << 24 | BTF_FUNC_GLOBAL, 2,
+			10, BTF_KIND_FUNC << 24 | BTF_FUNC_STATIC, 2 },
+		.strings = "\0int\0main\0each",
+	};
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.btf = PTR(&blob);
+	attr.btf_size = sizeof(blob.hdr) + sizeof(blob.types) + 15;
+	return (int)call(side, BPF_BTF_LOAD, &attr, sizeof(attr));
+}
+
+static int load(enum side side, const struct code *c, unsigned callback)
+{
+	const struct bpf_func_info funcs[] = { { 0, 3 }, { callback, 4 } };
+	int btf = callback ? functions_btf(side) : -1, fd;
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_XDP;
+	attr.insns = PTR(c->insns);
+	attr.insn_cnt = c->count;
+	attr.license = PTR("GPL");
+	if (callback) {
+		attr.prog_btf_fd = (uint32_t)btf;
+		attr.func_info = PTR(funcs);
+		attr.func_info_cnt = 2;
+		attr.func_info_rec_size = sizeof(funcs[0]);
+	}
+	fd = (int)call(side, BPF_PROG_LOAD, &attr, sizeof(attr));
+	if (btf >= 0)
+		close(btf);
+	return fd;
+}
+
 struct map_program map_program_new(
 	enum side side, int map, uint32_t key_size, uint32_t value_size, unsigned ops)
 {
 	struct map_program p = { side, -1, key_size, value_size };
 	struct code c = { .p = &p, .map = map };
+	unsigned callback = 0;
 
 	emit_start(&c);
 	for (enum map_op op = 0; op < MAP_OPS; op++) {
@@ -212,9 +257,11 @@ struct map_program map_program_new(
 	}
 	set(&c, 0, NO_PACKET);
 	leave(&c);
-	if (c.uses)
+	if (ops & 1u << MAP_OP_FOR_EACH) {
+		callback = c.count;
 		emit_callback(&c);
-	p.fd = prog_new(side, BPF_PROG_TYPE_XDP, c.insns, c.count);
+	}
+	p.fd = load(side, &c, callback);
 	EXPECT_GE(p.fd, 0);
 	return p;
 }
