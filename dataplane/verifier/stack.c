@@ -180,7 +180,8 @@ static int store_fixed(struct sl_env *env, const struct sl_reg *pointer, int32_t
 		sl_reg_set_const(&env->fake[0], (uint64_t)(int64_t)insn->imm);
 		return spill(env, pointer, index, &env->fake[0], size);
 	}
-	if (reg && sl_reg_is_pointer(reg)) {
+	/* A dynptr's address is not kept, as the dynptr may go before the stack does. */
+	if (reg && sl_reg_is_pointer(reg) && reg->type != SL_REG_DYNPTR) {
 		if (size != 8) {
 			sl_say(env, "invalid size of register spill\n");
 			return -EACCES;
