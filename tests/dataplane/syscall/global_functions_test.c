@@ -42,6 +42,7 @@ enum kfunc {
 	FROM_XDP_CALL,
 	THROW_CALL,
 	ITER_NEW_CALL,
+	ITER_DESTROY_CALL,
 	RCU_LOCK_CALL,
 	PREEMPT_DISABLE_CALL,
 	IRQ_SAVE_CALL,
@@ -57,6 +58,7 @@ enum kfunc {
 	MOV(1, 3), INSN(BPF_LD | BPF_IMM | BPF_DW, 2, BPF_PSEUDO_FUNC, 0, off), \
 		INSN(0, 0, 0, 0, 0), MOV(3, 0), MOV(4, 0), HELPER(BPF_FUNC_loop)
 #define NEW_ITERATOR MOV_X(1, 10), ADD(1, -8), MOV(2, 0), MOV(3, 9), KFUNC(ITER_NEW_CALL)
+#define END_ITERATOR MOV_X(1, 10), ADD(1, -8), KFUNC(ITER_DESTROY_CALL)
 #define SECOND_CATCHES .main_tag = "exception_callback:second"
 #define EXIT INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 #define RETURN(n) MOV(0, n), EXIT
@@ -432,6 +434,10 @@ static const struct row rows[] = {
 	{ "thrown with a reference of the caller's", "bpf_throw would lead to reference leak", XDP,
 		{ { INT } }, { { 7, STATIC } },
 		{ NEW_ITERATOR, CALL(1), EXIT, MOV(1, 2), THROW, EXIT } },
+	{ "thrown by a global function with a reference of the caller's", NULL, XDP, { { INT } },
+		{ { 12, GLOBAL } },
+		{ NEW_ITERATOR, MOV(1, 6), CALL(5), END_ITERATOR, MOV(0, 1), EXIT, JNE(1, 6, 1),
+			THROW, MOV_X(0, 1), EXIT } },
 	{ "thrown without RCU", "bpf_throw cannot be used inside bpf_rcu_read_lock-ed region", XDP,
 		{ { INT } }, { { 0, STATIC } }, { KFUNC(RCU_LOCK_CALL), MOV(1, 2), THROW, EXIT } },
 	{ "thrown without preemption",
@@ -546,6 +552,7 @@ static int32_t number_of(enum kfunc kfunc)
 		[FROM_XDP_CALL] = "bpf_dynptr_from_xdp",
 		[THROW_CALL] = "bpf_throw",
 		[ITER_NEW_CALL] = "bpf_iter_num_new",
+		[ITER_DESTROY_CALL] = "bpf_iter_num_destroy",
 		[RCU_LOCK_CALL] = "bpf_rcu_read_lock",
 		[PREEMPT_DISABLE_CALL] = "bpf_preempt_disable",
 		[IRQ_SAVE_CALL] = "bpf_local_irq_save",
