@@ -69,6 +69,7 @@ static int linked_new(
 		return err;
 	linked->type = prog->type;
 	linked->takes_locks = prog->takes_locks;
+	linked->rx_hints = prog->rx_hints;
 	memcpy(linked->name, prog->name, sizeof(linked->name));
 	err = hold(linked, prog, extensions);
 	if (!err)

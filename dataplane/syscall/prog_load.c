@@ -251,6 +251,10 @@ static void set_target(struct sl_prog *prog, struct sl_prog *target, uint32_t bt
 	if (prog->rules_type == BPF_PROG_TYPE_EXT) /* refused as well */
 		prog->rules_type = target->rules_type;
 	prog->rules_attach_type = target ? target->expected_attach_type : 0;
+	if (target) {
+		prog->bound_device = target->bound_device;
+		prog->rx_hints = target->rx_hints;
+	}
 }
 
 int sl_cmd_prog_load(const struct sl_call *call)

@@ -181,6 +181,8 @@ int sl_extension_check(struct sl_log *log, const struct sl_prog *prog,
 	type = btf__type_by_id(target->btf->btf, btf_id);
 	if (!type)
 		return refuse(log, "attach_btf_id %u is invalid\n", btf_id);
+	if (prog->bound_device && prog->bound_device != target->bound_device)
+		return refuse(log, "Target program bound device mismatch");
 	func = find_func(target, btf_id);
 	if (func < 0)
 		return refuse(log, "Subprog %s doesn't exist\n", name_of(target->btf->btf, type));

@@ -483,3 +483,110 @@ TEST(hints, are_for_programs_of_the_device)
 	close(results_map);
 	bed_close(&bed);
 }
+
+/*
+ * With types, and so with global functions of the context, which begin at `starts`; their types are
+ * FIRST_FUNC and those that follow.
+ */
+enum { FIRST_FUNC = 5 };
+
+static int load_typed(
+	const struct program *p, union bpf_attr *attr, const uint32_t *starts, unsigned count)
+{
+	struct btf *btf = btf__new_empty();
+	struct bpf_func_info infos[2];
+	union bpf_attr types;
+	int int_id = btf__add_int(btf, "int", 4, BTF_INT_SIGNED), btf_fd, fd;
+	int ctx = btf__add_ptr(btf, btf__add_struct(btf, "xdp_md", 0));
+	int proto = btf__add_func_proto(btf, int_id);
+	uint32_t size;
+
+	btf__add_func_param(btf, "ctx", ctx);
+	for (unsigned i = 0; i < count; i++)
+		infos[i] = (struct bpf_func_info){ starts[i],
+			(uint32_t)btf__add_func(btf, i ? "f1" : "f0", BTF_FUNC_GLOBAL, proto) };
+	EXPECT_EQ(infos[0].type_id, FIRST_FUNC);
+	memset(&types, 0, sizeof(types));
+	types.btf = (uintptr_t)btf__raw_data(btf, &size);
+	types.btf_size = size;
+	btf_fd = bpf(BPF_BTF_LOAD, &types);
+	btf__free(btf);
+	attr->insns = (uintptr_t)p->insns;
+	attr->insn_cnt = p->count;
+	attr->license = (uintptr_t)"GPL";
+	attr->prog_btf_fd = (uint32_t)btf_fd;
+	attr->func_info = (uintptr_t)infos;
+	attr->func_info_cnt = count;
+	attr->func_info_rec_size = sizeof(infos[0]);
+	fd = bpf(BPF_PROG_LOAD, attr);
+	close(btf_fd);
+	return fd;
+}
+
+static int load_typed_target(uint32_t flags, uint32_t ifindex)
+{
+	static const uint32_t starts[] = { 0, 2 };
+	struct program p = { .count = 4,
+		.insns = { INSN(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_CALL, 0, 1), EXIT,
+			MOV(0, XDP_DROP), EXIT } };
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_XDP;
+	attr.prog_flags = flags;
+	attr.prog_ifindex = ifindex;
+	return load_typed(&p, &attr, starts, 2);
+}
+
+static int link_extension(int fd, int target)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.link_create.prog_fd = (uint32_t)fd;
+	attr.link_create.target_fd = (uint32_t)target;
+	attr.link_create.target_btf_id = FIRST_FUNC + 1;
+	return bpf(BPF_LINK_CREATE, &attr);
+}
+
+TEST(hints, are_for_extensions_of_the_devices_programs)
+{
+	static const uint32_t start = 0;
+	uint64_t r[RESULTS];
+	struct program p;
+	union bpf_attr attr;
+	int bound, unbound, extension, link;
+
+	if (!find_kfuncs())
+		SKIP("the kernel does not show its BTF");
+	ASSERT_TRUE(bed_open(&bed, 1));
+	results_map = results_new();
+	bound = load_typed_target(F_XDP_DEV_BOUND_ONLY, bed.a.ifindex);
+	unbound = load_typed_target(0, 0);
+	ASSERT_GE(bound, 0);
+	ASSERT_GE(unbound, 0);
+	EXPECT_EQ(sluice_xdp_attach(bed.a.ifindex, bound, -1, 0), 0);
+	ask_for_all(&p);
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_EXT;
+	attr.attach_btf_id = FIRST_FUNC + 1;
+	attr.attach_prog_fd = (uint32_t)unbound;
+	EXPECT_EQ(load_typed(&p, &attr, &start, 1), -EINVAL);
+	attr.attach_prog_fd = (uint32_t)bound;
+	extension = load_typed(&p, &attr, &start, 1);
+	ASSERT_GE(extension, 0);
+	EXPECT_EQ(link_extension(extension, unbound), -EINVAL);
+	link = link_extension(extension, bound);
+	ASSERT_GE(link, 0);
+	send_noted(RTE_MBUF_F_RX_RSS_HASH, true);
+	results_read(r);
+	EXPECT_EQ(r[0], 0);
+	EXPECT_EQ(r[1], 0x123456789abcdef);
+	EXPECT_EQ((int32_t)r[4], -ENODATA);
+	close(link);
+	close(extension);
+	close(bound);
+	close(unbound);
+	close(results_map);
+	bed_close(&bed);
+}
