@@ -7,6 +7,7 @@
 #include <sluice/route.h>
 
 #include "logging.h"
+#include "tap.h"
 #include "tunnel_port.h"
 #include "worker.h"
 
@@ -397,6 +398,7 @@ int sl_tunnel_unlink(struct sl_port *port)
 void sl_tunnel_destroy(struct sl_port *port)
 {
 	sl_hook_clear(port);
+	sl_tap_forget_port(port);
 	sl_counters_retire(port->id);
 	tunnel_free(port);
 }

@@ -652,6 +652,33 @@ TEST(tunnel, goes_with_its_underlay)
 	EXPECT_EQ(sluice_port_next(t.bed.b.ifindex - 1, &info), -ENOENT);
 }
 
+static uint64_t accept_all(struct sl_ctx *ctx, uint64_t tail_calls)
+{
+	(void)ctx;
+	(void)tail_calls;
+	return UINT32_MAX;
+}
+
+/* A tap outlives the tunnel that it was on. */
+TEST(tunnel, leaves_its_taps_behind)
+{
+	struct sluice_tap_counters counters = { 0 };
+	struct tunnel_bed t;
+	uint32_t tap;
+	int fd = stand_in_fd(BPF_PROG_TYPE_SOCKET_FILTER, accept_all);
+
+	open_bed(&t, &rows[0]);
+	ASSERT_EQ(sluice_tap_add(t.tunnel.ifindex, fd, NULL, &tap), 0);
+	close(fd);
+	send_to(&t.bed.a, inner4, INNER4);
+	EXPECT_EQ(sluice_port_remove(t.tunnel.ifindex), 0);
+	EXPECT_EQ(sluice_tap_counters(tap, &counters), 0);
+	EXPECT_EQ(counters.accepted, 1u);
+	EXPECT_EQ(counters.bytes, INNER4);
+	EXPECT_EQ(sluice_tap_del(tap), 0);
+	bed_close(&t.bed);
+}
+
 static struct sluice_ip ip_of(bool ipv6, uint8_t third, uint8_t last)
 {
 	struct sluice_ip ip = { .family = AF_INET, .bytes = { 10, 9, third, last } };
