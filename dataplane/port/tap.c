@@ -85,7 +85,7 @@ void sl_tap_show(struct sl_worker *worker, const struct sl_tap_list *list, const
 		own.tail_calls = 0;
 		count(&w->seen, 1);
 		begin_ns = sl_run_stats_begin();
-		kept = (uint32_t)tap->prog->code->run(&own, SL_TAIL_CALLS);
+		kept = (uint32_t)sl_rcu_load(tap->prog->code)->run(&own, SL_TAIL_CALLS);
 		sl_run_stats_end(tap->prog, own.cpu, begin_ns, 1);
 		if (kept)
 			keep(w, &own, sl_min(kept, own.len));
