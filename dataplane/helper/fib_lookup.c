@@ -192,7 +192,9 @@ static int resolve(struct params *p, const struct sl_fib_result *result, uint32_
 	return BPF_FIB_LKUP_RET_SUCCESS;
 }
 
-static int look_up(struct params *p, uint32_t flags, bool check_mtu)
+/* *ret_interface: where the packet goes, when it does. */
+static int look_up(
+	struct params *p, uint32_t flags, bool check_mtu, const struct sl_interface **ret_interface)
 {
 	bool ipv6 = is_ipv6(p);
 	const struct sl_interface *interface;
@@ -221,13 +223,14 @@ static int look_up(struct params *p, uint32_t flags, bool check_mtu)
 	}
 	if (result.path->encapsulated)
 		return BPF_FIB_LKUP_RET_UNSUPP_LWT;
+	*ret_interface = result.interface;
 	return resolve(p, &result, flags, &flow, mtu);
 }
 
 /* Without a length the packet's own is compared with what the interface can send. */
-static int check_packet(const struct sl_ctx *ctx, struct params *p)
+static int check_packet(
+	const struct sl_ctx *ctx, const struct sl_interface *interface, struct params *p)
 {
-	const struct sl_interface *interface = sl_interface_peek(p->ifindex);
 	uint32_t room = interface->info.mtu + interface->info.header_bytes + 4;
 
 	p->mtu = (uint16_t)interface->info.mtu;
@@ -249,6 +252,7 @@ static void know_network(const struct sl_ctx *ctx)
 SL_HELPER_FN(fib_lookup)
 {
 	uint32_t flags = (uint32_t)r4;
+	const struct sl_interface *interface = NULL;
 	struct params p;
 	bool check_mtu;
 	int ret;
@@ -261,9 +265,9 @@ SL_HELPER_FN(fib_lookup)
 	if (sl_unlikely(!ctx->run->worker))
 		know_network(ctx);
 	check_mtu = !ctx->is_skb || p.mtu;
-	ret = look_up(&p, flags, check_mtu);
+	ret = look_up(&p, flags, check_mtu, &interface);
 	if (ret == BPF_FIB_LKUP_RET_SUCCESS && !check_mtu)
-		ret = check_packet(ctx, &p);
+		ret = check_packet(ctx, interface, &p);
 	memcpy((void *)r2, &p, sizeof(p));
 	return sl_helper_ret(ret);
 }
