@@ -55,6 +55,7 @@ struct sl_port {
 	/* Control threads only. */
 	struct sl_link *xdp_link; /* that holds the XDP hook */
 	bool probed; /* by us: removed with the port */
+	unsigned poller; /* 1 + index of the worker that polls an only RX queue; 0: none yet */
 	struct rte_mempool *pool;
 	struct rte_device *device;
 	char name[RTE_ETH_NAME_MAX_LEN];

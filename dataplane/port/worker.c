@@ -108,13 +108,10 @@ static int plan_init(struct sl_plan **ret_plan, unsigned ports)
 	return 0;
 }
 
-/* Who takes RX queue `queue` of a port: its own worker, or for a single queue whoever has least. */
-static unsigned rx_owner(struct sl_plan *const *plans, const struct sl_port *port, uint16_t queue)
+static unsigned least_busy(struct sl_plan *const *plans)
 {
 	unsigned least = 0;
 
-	if (port->rx_queues > 1)
-		return queue;
 	for (unsigned i = 1; i < worker_total; i++) {
 		if (plans[i]->rx_count < plans[least]->rx_count)
 			least = i;
@@ -122,15 +119,45 @@ static unsigned rx_owner(struct sl_plan *const *plans, const struct sl_port *por
 	return least;
 }
 
+static void plan_queue(struct sl_plan *plan, struct sl_port *port, uint16_t queue)
+{
+	plan->rx[plan->rx_count++] = (struct sl_plan_queue){ port, queue };
+}
+
+/* Queues belong to the worker of their number. */
 static void plan_port(struct sl_plan *const *plans, struct sl_port *port)
 {
-	for (uint16_t q = 0; q < port->rx_queues; q++) {
-		struct sl_plan *plan = plans[rx_owner(plans, port, q)];
-
-		plan->rx[plan->rx_count++] = (struct sl_plan_queue){ port, q };
-	}
+	for (uint16_t q = 0; port->rx_queues > 1 && q < port->rx_queues; q++)
+		plan_queue(plans[q], port, q);
 	for (uint16_t q = 0; port->handover && q < port->tx_queues; q++)
 		plans[q]->handover[plans[q]->handover_count++] = (struct sl_plan_queue){ port, q };
+}
+
+/*
+ * An only one belongs to whoever had the least to do when the port came, and stays there: the workers
+ * take their plans at different times, and two of them must not be in a driver's queue at once.
+ */
+static void plan_only_queues(struct sl_plan *const *plans, bool newcomers)
+{
+	for (unsigned i = 0; i < SL_PORTS_MAX; i++) {
+		struct sl_port *port = sl_ports[i];
+
+		if (!port || port->rx_queues != 1 || !port->poller != newcomers)
+			continue;
+		if (newcomers)
+			port->poller = 1 + least_busy(plans);
+		plan_queue(plans[port->poller - 1], port, 0);
+	}
+}
+
+static void plan_ports(struct sl_plan *const *plans)
+{
+	for (unsigned i = 0; i < SL_PORTS_MAX; i++) {
+		if (sl_ports[i])
+			plan_port(plans, sl_ports[i]);
+	}
+	plan_only_queues(plans, false);
+	plan_only_queues(plans, true);
 }
 
 static void plan_free(struct sl_rcu_head *head)
@@ -148,10 +175,8 @@ int sl_worker_replan(void)
 		ports += sl_ports[i] != NULL;
 	for (unsigned i = 0; !err && i < worker_total; i++)
 		err = plan_init(&plans[i], ports);
-	for (unsigned i = 0; !err && i < SL_PORTS_MAX; i++) {
-		if (sl_ports[i])
-			plan_port(plans, sl_ports[i]);
-	}
+	if (!err)
+		plan_ports(plans);
 	for (unsigned i = 0; i < worker_total; i++) {
 		struct sl_plan *old = workers[i]->plan;
 
