@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "btf_walk.h"
 #include "local_type.h"
 
 /*
@@ -84,137 +85,13 @@ int sl_object_check_offset(struct sl_env *env, unsigned regno)
 	return 0;
 }
 
-/* ---- what members there are ---- */
-
-static const struct btf_type *skip_modifiers(const struct btf *btf, uint32_t id)
-{
-	const struct btf_type *type = btf__type_by_id(btf, id);
-
-	while (type && (btf_is_mod(type) || btf_is_typedef(type)))
-		type = btf__type_by_id(btf, type->type);
-	return type;
-}
-
-static const char *name_of(const struct btf *btf, uint32_t off)
-{
-	const char *name = btf__name_by_offset(btf, off);
-
-	return name && name[0] ? name : "(anon)";
-}
-
-struct walk {
-	struct sl_env *env;
-	const struct btf *btf;
-	uint32_t off, size; /* of the access, from the beginning of the struct */
-};
-
-enum found { FOUND = 0, INSIDE = 1, NEXT = 2 };
-
-static bool is_bitfield(struct walk *w, const struct btf_type *type, unsigned i, bool *ret_whole)
-{
-	uint32_t bits = btf_member_bitfield_size(type, i), at = btf_member_bit_offset(type, i);
-
-	*ret_whole = bits && w->off <= at / 8 && (at + bits + 7) / 8 <= w->off + w->size;
-	return bits;
-}
-
-/* A member that the access begins in: FOUND, INSIDE when it is a struct in turn, or an error. */
-static int check_member(
-	struct walk *w, const struct btf_type **type, unsigned i, uint32_t member_off)
-{
-	const struct btf_member *m = &btf_members(*type)[i];
-	const struct btf_type *inner = skip_modifiers(w->btf, m->type);
-	int64_t bytes = btf__resolve_size(w->btf, m->type);
-	const char *name = name_of(w->btf, m->name_off);
-	const char *of = name_of(w->btf, (*type)->name_off);
-	uint64_t end = member_off + (uint64_t)(bytes < 0 ? 0 : bytes);
-
-	if (bytes < 0) {
-		sl_say(w->env, "field %s doesn't have size\n", name);
-		return -EFAULT;
-	}
-	if (w->off >= end)
-		return NEXT;
-	while (btf_is_array(inner)) {
-		const struct btf_type *elem = skip_modifiers(w->btf, btf_array(inner)->type);
-		int64_t elem_bytes = btf__resolve_size(w->btf, btf_array(inner)->type);
-
-		if (elem_bytes <= 0)
-			break;
-		member_off += (uint32_t)((w->off - member_off) / elem_bytes * elem_bytes);
-		inner = elem;
-		bytes = elem_bytes;
-	}
-	if (btf_is_composite(inner)) {
-		w->off -= member_off;
-		*type = inner;
-		return INSIDE;
-	}
-	if (btf_is_ptr(inner) && (bytes != w->size || w->off != member_off)) {
-		sl_say(w->env,
-			"cannot access ptr member %s with moff %u in struct %s with off %u size "
-			"%u\n",
-			name, member_off, of, w->off, w->size);
-		return -EACCES;
-	}
-	if ((uint64_t)w->off + w->size <= end)
-		return FOUND;
-	sl_say(w->env,
-		"access beyond the end of member %s (mend:%u) in struct %s with off %u size %u\n",
-		name, (uint32_t)end, of, w->off, w->size);
-	return -EACCES;
-}
-
-/* One struct on the way in. */
-static int check_struct(struct walk *w, const struct btf_type **type)
-{
-	const char *name = name_of(w->btf, (*type)->name_off);
-
-	if ((uint64_t)w->off + w->size > (*type)->size) {
-		sl_say(w->env, "access beyond struct %s at off %u size %u\n", name, w->off,
-			w->size);
-		return -EACCES;
-	}
-	for (unsigned i = 0; i < btf_vlen(*type); i++) {
-		uint32_t member_off = btf_member_bit_offset(*type, i) / 8;
-		bool whole;
-		int found;
-
-		if (w->off + w->size <= member_off)
-			break;
-		if (is_bitfield(w, *type, i, &whole)) {
-			if (whole)
-				return FOUND;
-			continue;
-		}
-		if (w->off < member_off)
-			break;
-		found = check_member(w, type, i, member_off);
-		if (found != NEXT)
-			return found;
-	}
-	sl_say(w->env, "struct %s doesn't have field at offset %d\n", name, (int)w->off);
-	return -EINVAL;
-}
-
-static int check_members(
-	struct sl_env *env, const struct sl_local_type *object, uint32_t off, uint32_t size)
-{
-	struct walk w = { env, object->btf->btf, off, size };
-	const struct btf_type *type = btf__type_by_id(w.btf, object->type_id);
-	int found;
-
-	do {
-		found = check_struct(&w, &type);
-	} while (found == INSIDE);
-	return found;
-}
-
 int sl_object_check_access(struct sl_env *env, unsigned regno, int32_t off, uint32_t size)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
 	const struct sl_local_type *object = reg->object;
+	struct sl_btf_walk walk = { env, object->btf->btf, (uint32_t)off, size };
 	char tnum[64];
+	int err;
 
 	if (off < 0) {
 		sl_say(env, "R%u is ptr_%s invalid negative access: off=%d\n", regno, object->name,
@@ -242,5 +119,6 @@ int sl_object_check_access(struct sl_env *env, unsigned regno, int32_t off, uint
 			(uint32_t)off, size);
 		return -EACCES;
 	}
-	return check_members(env, object, (uint32_t)off, size);
+	err = sl_btf_walk(&walk, object->type_id);
+	return err < 0 ? err : 0;
 }
