@@ -4,6 +4,8 @@
 
 #include "defs.h"
 
+struct sl_map;
+
 /*
  * One row per field of xdp_md and __sk_buff: who may access it and how, and what the access
  * becomes. Adding a field is adding a row (ctx_xdp.c, ctx_skb.c).
@@ -37,6 +39,10 @@ struct sl_field {
 	uint16_t impl_offset, impl_size, store_size;
 	/* ... unless these name bitcode functions: uint64_t f(struct sl_ctx *), void f(ctx, uint64_t) */
 	const char *read_symbol, *write_symbol;
+	/* A member of a map: the same for the map's life, and zero without impl_size; or a call of
+	 * read_map, under the name of read_symbol. */
+	bool is_constant;
+	uint64_t (*read_map)(const struct sl_map *map);
 };
 
 /* The rows of a program type's context, in order of offset; *ret_count of them. NULL: no context. */

@@ -215,11 +215,39 @@ static LLVMValueRef load_constant(struct sl_emitter *e, unsigned bits)
 	return sl_emit_int(e, bits, value);
 }
 
+/* Of the map that the register points to; when it is always the same, what it says now. */
+static LLVMValueRef load_map_field(struct sl_emitter *e, unsigned bits)
+{
+	const struct sl_field *field = e->fact->field;
+	const struct sl_reg_fact *base = &e->fact->base;
+	int64_t at = field->impl_offset + field_delta(e);
+	uint64_t value = 0;
+
+	if (field->read_map) {
+		LLVMTypeRef type = LLVMFunctionType(e->i64, &e->i64, 1, false);
+		LLVMValueRef map = sl_emit_get(e, e->insn->src_reg);
+		LLVMValueRef whole = LLVMBuildCall2(e->builder, type,
+			sl_emit_declare(e, field->read_symbol, type, (const void *)field->read_map),
+			&map, 1, "");
+
+		whole = LLVMBuildLShr(e->builder, whole, sl_emit_const(e, field_delta(e) * 8), "");
+		return resize(e, whole, bits);
+	}
+	if (!field->impl_size)
+		return sl_emit_int(e, bits, 0);
+	if (!field->is_constant || base->map >= e->unit->map_count)
+		return load(e, sl_emit_address(e, e->insn->src_reg, base, at), bits, SL_MEM_MAP);
+	memcpy(&value, (const uint8_t *)e->unit->maps[base->map] + at, bits / 8);
+	return sl_emit_int(e, bits, value);
+}
+
 static LLVMValueRef load_any(struct sl_emitter *e)
 {
 	const struct sl_reg_fact *base = &e->fact->base;
 	LLVMValueRef constant;
 
+	if (e->fact->field && base->kind == SL_MEM_MAP)
+		return load_map_field(e, e->row->bits);
 	if (e->fact->field)
 		return load_field(e, e->row->bits);
 	constant = load_constant(e, e->row->bits);
@@ -284,8 +312,16 @@ static void emit_cmpxchg(struct sl_emitter *e, LLVMValueRef address)
 
 static void emit_load_acquire(struct sl_emitter *e)
 {
-	LLVMValueRef address = sl_emit_address(e, e->insn->src_reg, &e->fact->base, e->insn->off);
-	LLVMValueRef value = LLVMBuildLoad2(e->builder, sl_emit_type(e, e->row->bits), address, "");
+	LLVMValueRef address, value;
+
+	/* A map's own member. */
+	if (e->fact->field) {
+		sl_emit_set(e, e->insn->dst_reg, load_any(e));
+		LLVMBuildFence(e->builder, LLVMAtomicOrderingAcquire, false, "");
+		return;
+	}
+	address = sl_emit_address(e, e->insn->src_reg, &e->fact->base, e->insn->off);
+	value = LLVMBuildLoad2(e->builder, sl_emit_type(e, e->row->bits), address, "");
 
 	LLVMSetAlignment(value, e->row->bits / 8);
 	LLVMSetOrdering(value, LLVMAtomicOrderingAcquire);

@@ -112,6 +112,12 @@ void sl_instrument_access(struct sl_emitter *e, unsigned base_regno)
 
 	if (!e->checks)
 		return;
+	if (base->kind == SL_MEM_MAP) {
+		if (base->map < e->unit->map_count)
+			check_same(e, sl_emit_get(e, base_regno),
+				sl_emit_const(e, (uintptr_t)e->unit->maps[base->map]));
+		return;
+	}
 	address = LLVMBuildAdd(e->builder, sl_emit_get(e, base_regno), sl_emit_const(e, off), "");
 	if (!e->fact->field) {
 		used = LLVMBuildPtrToInt(

@@ -107,6 +107,39 @@ static void fill_desc(struct sl_map *map, const union bpf_attr *attr)
 	desc->map = map;
 }
 
+/* The kernel's sizeof(struct htab_elem). */
+#define HTAB_ELEM_BYTES 48
+
+static void fill_shown(struct sl_map *map, const union bpf_attr *attr)
+{
+	const struct sl_map_desc *desc = &map->desc;
+	bool percpu = desc->type == BPF_MAP_TYPE_PERCPU_HASH ||
+		      desc->type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+	uint32_t bits = desc->max_entries <= 1 ? 0 : 32 - __builtin_clz(desc->max_entries - 1);
+	uint32_t slots = (uint32_t)(1ull << bits);
+
+	map->shown.numa_node = sl_map_has_node(attr) ? (int32_t)attr->numa_node : -1;
+	map->shown.index_mask = slots - 1;
+	map->shown.bucket_count = slots;
+	map->shown.slot_count = desc->max_entries + 1;
+	map->shown.elem_size = desc->value_stride;
+	switch (desc->type) {
+	case BPF_MAP_TYPE_HASH:
+	case BPF_MAP_TYPE_LRU_HASH:
+	case BPF_MAP_TYPE_PERCPU_HASH:
+	case BPF_MAP_TYPE_LRU_PERCPU_HASH:
+	case BPF_MAP_TYPE_HASH_OF_MAPS:
+		/* Those of a map per CPU are elsewhere. */
+		map->shown.elem_size = HTAB_ELEM_BYTES + sl_round_up(desc->key_size, 8u) +
+				       (percpu ? 8 : sl_round_up(desc->value_size, 8u));
+		break;
+	case BPF_MAP_TYPE_LPM_TRIE:
+		map->shown.data_size = desc->key_size - sizeof(struct bpf_lpm_trie_key);
+		map->shown.max_prefixlen = map->shown.data_size * 8;
+		break;
+	}
+}
+
 int sl_map_new(const union bpf_attr *attr, struct sl_map **ret_map)
 {
 	const struct sl_map_ops *ops = sl_map_ops_of(attr->map_type);
@@ -131,6 +164,7 @@ int sl_map_new(const union bpf_attr *attr, struct sl_map **ret_map)
 	sl_area_set_node(-1);
 	if (err)
 		return err;
+	fill_shown(map, attr);
 	sl_object_init(&map->obj, SL_OBJECT_MAP, &map_object_ops);
 	memcpy(map->name, attr->map_name, sizeof(map->name));
 	map->name[sizeof(map->name) - 1] = '\0';

@@ -139,6 +139,13 @@ struct sl_map {
 	bool frozen; /* under the freeze lock */
 	uint64_t program_writers; /* programs that may write: BPF_F_RDONLY_PROG constant folding */
 
+	/* What else programs may read of the kernel's struct of such a map (verifier/map_field.c). */
+	struct {
+		int32_t numa_node;
+		uint32_t elem_size, index_mask, bucket_count, slot_count;
+		uint64_t data_size, max_prefixlen;
+	} shown;
+
 	struct sl_timers *timers; /* NULL when the values have none */
 	struct sl_btf *objects_btf; /* reference: of the types of what the values hold; NULL */
 

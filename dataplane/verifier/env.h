@@ -315,11 +315,13 @@ int sl_explore_function(struct sl_env *env, uint32_t func);
 /* maps.c */
 int sl_maps_resolve(void *env, uint32_t index);
 int sl_maps_check_ld_imm64(struct sl_env *env, const struct bpf_insn *insn);
-/* The map itself as memory: never, -EACCES. */
-int sl_map_refuse_access(struct sl_env *env, unsigned regno, int32_t off, enum sl_access access);
 bool sl_map_is_constant(const struct sl_map *map);
 int sl_map_read_constant(
 	const struct sl_map *map, uint32_t off, unsigned size, uint64_t *ret_value);
+
+/* map_field.c: a map's own members through the pointer to it; `loads`: into a register. */
+int sl_map_check_field(struct sl_env *env, unsigned regno, int32_t off, unsigned size,
+	enum sl_access access, bool loads);
 
 /* prune.c */
 /* 1: an earlier state covers the current one. 0: go on; the state may have been kept. */

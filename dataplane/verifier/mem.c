@@ -331,8 +331,8 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 		err = check_packet(env, regno, off, size, false);
 		break;
 	case SL_REG_CONST_MAP:
-		/* An atomic operation's reading names no register, and is not the end of it. */
-		return sl_map_refuse_access(env, regno, off, loads ? SL_READ : SL_WRITE);
+		err = sl_map_check_field(env, regno, off, size, access, loads);
+		break;
 	case SL_REG_OBJECT:
 		err = sl_object_check_access(env, regno, off, size);
 		break;
@@ -417,7 +417,8 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 
 static bool has_own_accesses(uint8_t type)
 {
-	return type == SL_REG_CTX || (type >= SL_REG_SOCKET && type <= SL_REG_XDP_SOCK);
+	return type == SL_REG_CTX || type == SL_REG_CONST_MAP ||
+	       (type >= SL_REG_SOCKET && type <= SL_REG_XDP_SOCK);
 }
 
 /* One address register of an instruction may not point to the context here and elsewhere there. */

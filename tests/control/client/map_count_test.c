@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "defs.h"
 #include "map_count.skel.h"
 #include "oracle.h"
 #include "test.h"
@@ -15,12 +16,12 @@ enum { SIDES = 2, MAPS = 7, STEPS = 100, OPERATIONS = 20, KEYS = 300 };
 
 static const enum sl_client_target targets[SIDES] = { SL_CLIENT_KERNEL, SL_CLIENT_IN_PROCESS };
 
-static int run(const struct map_count *skel)
+static int run(const struct bpf_program *prog, uint32_t len)
 {
 	static char packet[64];
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet));
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = len);
 
-	return bpf_prog_test_run_opts(bpf_program__fd(skel->progs.count), &opts) ? -errno : 0;
+	return bpf_prog_test_run_opts(bpf_program__fd(prog), &opts) ? -errno : 0;
 }
 
 static const struct bpf_map *map_of(const struct map_count *skel, unsigned n)
@@ -66,7 +67,7 @@ TEST(map_count, is_the_kernels)
 		}
 		for (int i = 0; i < SIDES; i++) {
 			sl_client_use(targets[i]);
-			EXPECT_EQ(run(skels[i]), 0);
+			EXPECT_EQ(run(skels[i]->progs.count, 64), 0);
 		}
 		for (unsigned n = 0; n < MAPS; n++) {
 			TRACE_PUSH("step %u, map %u", step, n);
@@ -75,6 +76,30 @@ TEST(map_count, is_the_kernels)
 		}
 	}
 	EXPECT_GT(skels[1]->bss->counts[0], 50);
+	for (int i = 0; i < SIDES; i++)
+		map_count__destroy(skels[i]);
+	sl_client_use(SL_CLIENT_IN_PROCESS);
+}
+
+/* Members of the kernel's struct of a map, read as programs read them. */
+TEST(map_count, members_are_the_kernels)
+{
+	struct map_count *skels[SIDES];
+
+	ORACLE_OR_SKIP();
+	for (int i = 0; i < SIDES; i++) {
+		sl_client_use(targets[i]);
+		skels[i] = map_count__open_and_load();
+		ASSERT_TRUE(skels[i] != NULL);
+		EXPECT_EQ(run(skels[i]->progs.members, 32 + 9), 0);
+	}
+	for (unsigned n = 0; n < sl_array_size(skels[0]->bss->read); n++) {
+		TRACE_PUSH("number %u", n);
+		EXPECT_EQ(skels[1]->bss->read[n], skels[0]->bss->read[n]);
+		TRACE_POP();
+	}
+	EXPECT_EQ(skels[1]->bss->read[21], 9u);
+	EXPECT_GT(skels[1]->bss->read[32], 100u);
 	for (int i = 0; i < SIDES; i++)
 		map_count__destroy(skels[i]);
 	sl_client_use(SL_CLIENT_IN_PROCESS);
