@@ -6,6 +6,7 @@
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <llvm/Config/llvm-config.h>
 #include <pthread.h>
+#include <stdio.h>
 
 #include "logging.h"
 
@@ -32,6 +33,28 @@ static void leave_out_passes(void)
 #endif
 }
 
+/*
+ * Loads from places that differ are faster one by one: many CPUs do a gather in microcode, or since
+ * it had to be made safe, several times slower than that (Downfall). LLVM knows none of this of the
+ * newest ones, and makes loops of map lookups into gathers.
+ */
+#ifdef __x86_64__
+#define TUNING ",+prefer-no-gather,+prefer-no-scatter"
+#else
+#define TUNING ""
+#endif
+
+/* The caller owns the result; NULL when out of memory. */
+static char *tuned_features(void)
+{
+	char *features = LLVMGetHostCPUFeatures(), *tuned = NULL;
+
+	if (asprintf(&tuned, "%s" TUNING, features) < 0)
+		tuned = NULL;
+	LLVMDisposeMessage(features);
+	return tuned;
+}
+
 static void find_host(void)
 {
 	char *message = NULL;
@@ -42,7 +65,9 @@ static void find_host(void)
 	leave_out_passes();
 	host.triple = LLVMGetDefaultTargetTriple();
 	host.cpu = LLVMGetHostCPUName();
-	host.features = LLVMGetHostCPUFeatures();
+	host.features = tuned_features();
+	if (!host.features)
+		return;
 	if (LLVMGetTargetFromTriple(host.triple, &host.target, &message)) {
 		sl_log(SL_LOG_ERROR, "jit: %s", message);
 		LLVMDisposeMessage(message);
