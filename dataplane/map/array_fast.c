@@ -14,6 +14,9 @@ void *sl_array_lookup(const struct sl_map_desc *desc, const struct sl_ctx *ctx, 
 
 	if (sl_unlikely(index >= desc->max_entries))
 		return NULL;
+	/* Of an inner array only known when the program runs: spares it the test of the result. */
+	if (!desc->data)
+		__builtin_unreachable();
 	return (uint8_t *)desc->data + (uint64_t)index * desc->value_stride;
 }
 
