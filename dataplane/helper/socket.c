@@ -1,31 +1,8 @@
 #include "row.h"
 
 /*
- * What the kernel answers for a packet that belongs to no local socket, route or cgroup: here that
- * is every packet.
+ * What the kernel answers for a packet that belongs to no route or cgroup: here that is every packet.
  */
-
-#define OVERFLOW_UID 65534
-
-SL_HELPER_FN(get_socket_cookie)
-{
-	return 0;
-}
-
-const struct sl_helper sl_helper_get_socket_cookie = {
-	SL_ROW(get_socket_cookie, SKB),
-	.args = { SL_ARG_CTX },
-};
-
-SL_HELPER_FN(get_socket_uid)
-{
-	return OVERFLOW_UID;
-}
-
-const struct sl_helper sl_helper_get_socket_uid = {
-	SL_ROW(get_socket_uid, SKB),
-	.args = { SL_ARG_CTX },
-};
 
 SL_HELPER_FN(get_cgroup_classid)
 {

@@ -86,7 +86,7 @@ struct sl_ctx {
 	/* Line 3. */
 	uint64_t tail_calls; /* reserved for the JIT */
 	struct sl_tunnel *tunnel; /* &run->tunnel; NULL without */
-	void *socket; /* what __sk_buff's sk points to: always NULL so far */
+	void *socket; /* what __sk_buff's sk points to: a struct bpf_sock, or NULL */
 } sl_cache_aligned;
 
 /* Whose hash sl_ctx.hash is. A port that gets none from its NIC leaves it LAZY. */

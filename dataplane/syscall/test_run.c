@@ -12,6 +12,7 @@
 #include "cpu.h"
 #include "facts.h"
 #include "import.h"
+#include "kernel_sock.h"
 #include "packet.h"
 #include "perf.h"
 #include "prog.h"
@@ -233,6 +234,7 @@ int sl_test_run(const struct sl_call *call, struct sl_prog *prog, struct sl_ctx 
 	int err;
 
 	sl_route_expire();
+	sl_sock_expire();
 	/* No worker runs more than a few at a time. */
 	if (__atomic_load_n(&prog->takes_locks, __ATOMIC_RELAXED) || sl_cpu_is_owned(cpu))
 		err = run_undisturbed(&r);

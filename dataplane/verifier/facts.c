@@ -6,6 +6,7 @@
 
 #include "btf_record.h"
 #include "helper.h"
+#include "kernel_sock.h"
 #include "map.h"
 #include "prog.h"
 #include "sig.h"
@@ -49,6 +50,8 @@ void sl_facts_free(struct sl_facts *facts)
 {
 	if (!facts)
 		return;
+	if (facts->finds_sockets)
+		sl_sock_unwant();
 	free(facts->insns);
 	free(facts->calls);
 	free(facts->funcs);
@@ -252,6 +255,7 @@ void sl_facts_finish(struct sl_env *env)
 		if (!helper)
 			continue;
 		facts->changes_packet |= !!(helper->flags & SL_HELPER_CHANGES_PACKET);
+		facts->finds_sockets |= !!(helper->flags & SL_HELPER_FINDS_SOCKETS);
 		prog->takes_locks |= helper->id == BPF_FUNC_spin_lock;
 		facts->may_redirect |= helper->id == BPF_FUNC_redirect ||
 				       helper->id == BPF_FUNC_redirect_map ||
@@ -268,6 +272,8 @@ void sl_facts_finish(struct sl_env *env)
 	}
 	facts->exception_func = env->cfg->exception_func;
 	spread_throws(env);
+	if (facts->finds_sockets)
+		sl_sock_want();
 	prog->facts = facts;
 	env->facts = NULL;
 }

@@ -110,5 +110,6 @@ struct sl_facts {
 	uint32_t map_count; /* of used_maps; there may be more by now */
 	bool changes_packet; /* some reachable helper moves data, data_end or data_meta */
 	bool may_redirect;
+	bool finds_sockets; /* and has said so: sl_sock_want */
 	bool writes_ctx;
 };
