@@ -45,6 +45,19 @@ static int get_object(
 	return change->relative ? sl_fd_get((int)change->relative, type, ret_obj) : -EINVAL;
 }
 
+static bool is_of_type(struct sl_mprog_change *change)
+{
+	bool same;
+
+	/* A link elsewhere may get another program just now, and this one go. */
+	sl_rcu_read_begin();
+	if (change->near_link)
+		change->near_prog = sl_rcu_load(change->near_link->prog);
+	same = !change->prog || change->near_prog->type == change->prog->type;
+	sl_rcu_read_end();
+	return same;
+}
+
 static int get_relative(struct sl_mprog_change *change)
 {
 	bool link = change->flags & SL_MPROG_LINK;
@@ -55,15 +68,11 @@ static int get_relative(struct sl_mprog_change *change)
 	err = get_object(link ? SL_OBJECT_LINK : SL_OBJECT_PROG, change, &change->held);
 	if (err)
 		return err;
-	if (link) {
+	if (link)
 		change->near_link = sl_link_of(change->held);
-		change->near_prog = sl_rcu_load(change->near_link->prog);
-	} else {
+	else
 		change->near_prog = sl_prog_of(change->held);
-	}
-	if (change->prog && change->near_prog->type != change->prog->type)
-		return -EINVAL;
-	return 0;
+	return is_of_type(change) ? 0 : -EINVAL;
 }
 
 void sl_mprog_change_done(struct sl_mprog_change *change)
