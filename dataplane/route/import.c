@@ -12,6 +12,7 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -459,6 +460,24 @@ void sl_route_expire(void)
 	__atomic_store_n(&current, false, __ATOMIC_RELEASE);
 }
 
+/*
+ * False when somebody has claimed the tables meanwhile, who may hold the lock and wait for the end of
+ * the caller's read section.
+ */
+static bool lock_unclaimed(void)
+{
+	while (!__atomic_load_n(&claimed, __ATOMIC_RELAXED)) {
+		if (!sl_route_trylock()) {
+			sched_yield();
+			continue;
+		}
+		if (!__atomic_load_n(&claimed, __ATOMIC_RELAXED))
+			return true;
+		sl_route_unlock();
+	}
+	return false;
+}
+
 void sl_route_import(void)
 {
 	struct items now = { 0 };
@@ -467,9 +486,12 @@ void sl_route_import(void)
 		__atomic_exchange_n(&current, true, __ATOMIC_ACQ_REL))
 		return;
 	read_all(&now);
-	sl_route_lock();
+	if (!lock_unclaimed()) {
+		free(now.item);
+		return;
+	}
 	/* Half of it would be worse than what there was. */
-	if (now.failed || __atomic_load_n(&claimed, __ATOMIC_RELAXED) ||
+	if (now.failed ||
 		(now.count == imported.count &&
 			memcmp(now.item, imported.item, now.count * sizeof(*now.item)) == 0)) {
 		sl_route_unlock();

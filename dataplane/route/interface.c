@@ -25,6 +25,11 @@ void sl_route_lock(void)
 	pthread_mutex_lock(&lock);
 }
 
+bool sl_route_trylock(void)
+{
+	return pthread_mutex_trylock(&lock) == 0;
+}
+
 void sl_route_unlock(void)
 {
 	pthread_mutex_unlock(&lock);

@@ -39,6 +39,7 @@ struct sl_neighbour {
 
 /* One lock for all that control threads change here: interfaces, routes, rules, neighbours. */
 SL_CONTROL void sl_route_lock(void);
+SL_CONTROL bool sl_route_trylock(void);
 SL_CONTROL void sl_route_unlock(void);
 
 /* The rest in a read section. */
