@@ -240,6 +240,12 @@ static int find_hints(struct sl_port *port, uint64_t offloads)
 	return 0;
 }
 
+/* It makes its packets itself, of one segment each, and frees what it is given. */
+static bool is_null(const struct sl_port *port)
+{
+	return strcmp(port->driver, "net_null") == 0;
+}
+
 static int configure(
 	struct sl_port *port, const struct rte_eth_dev_info *info, uint32_t asked_hints)
 {
@@ -258,7 +264,7 @@ static int configure(
 		conf.rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
 	}
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-	port->sends_segments = conf.txmode.offloads;
+	port->sends_segments = conf.txmode.offloads || is_null(port);
 	err = find_hints(port, conf.rxmode.offloads);
 	if (err)
 		return err;
@@ -298,7 +304,7 @@ static int bring_up(struct sl_port *port, const struct sluice_port_options *opti
 	if (!port->rx_queues || !port->tx_queues)
 		return -ENODEV;
 	/* Others may spread a jumbo frame over several mbufs, asked for or not. */
-	port->may_scatter = strcmp(port->driver, "net_null") != 0;
+	port->may_scatter = !is_null(port);
 	err = configure(port, &info, options->rx_hints);
 	if (err)
 		return err;

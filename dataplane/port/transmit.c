@@ -36,6 +36,15 @@ void sl_transmit_free(struct rte_mbuf **pkts, unsigned n)
 		rte_pktmbuf_free_bulk(pkts, n);
 }
 
+static bool have_segments(struct rte_mbuf *const *pkts, unsigned n)
+{
+	unsigned segments = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		segments += pkts[i]->nb_segs;
+	return segments != n;
+}
+
 /* For a driver that would send the first segment only, or worse. Returns how many are left. */
 static unsigned join_segments(
 	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
@@ -75,7 +84,7 @@ static void send_or_hand_over(
 	struct rte_ring *ring;
 	unsigned put;
 
-	if (sl_unlikely(!port->sends_segments))
+	if (sl_unlikely(!port->sends_segments) && sl_unlikely(have_segments(pkts, n)))
 		n = join_segments(worker, port, pkts, n);
 	if (sl_likely(worker->index < port->tx_queues)) {
 		send_queue(worker, port, worker->index, pkts, n);
