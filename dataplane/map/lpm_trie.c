@@ -278,8 +278,8 @@ static void split(struct sl_lpm *lpm, uint64_t *link, const struct prefix *p,
 static void insert(struct sl_lpm *lpm, const struct prefix *p, const struct sl_lpm_entry *entry)
 {
 	unsigned depth = depth_of(p->len), start = 0;
+	struct sl_lpm_node *node, *replaced = NULL;
 	uint64_t *link = &lpm->root;
-	struct sl_lpm_node *node;
 
 	for (;;) {
 		struct place at;
@@ -303,10 +303,13 @@ static void insert(struct sl_lpm *lpm, const struct prefix *p, const struct sl_l
 		publish(link, with(lpm, node, at,
 				      node->depth == depth ? (const void *)entry
 							   : path_new(lpm, p, start, entry)));
-		retire_node(lpm, node);
+		replaced = node;
 		break;
 	}
 	sl_lpm_table_refresh(lpm, first_bits(p));
+	/* Until now the table may have led to it. */
+	if (replaced)
+		retire_node(lpm, replaced);
 	sl_lpm_table_spread(lpm, p, NULL, entry);
 }
 
