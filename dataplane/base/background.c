@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fork.h"
 #include "list.h"
 
 /*
@@ -56,10 +57,12 @@ static bool run_polls(void)
 	bool busy = false;
 
 	pthread_mutex_lock(&run_lock);
+	sl_fork_enter(SL_INSIDE_SERVICE);
 	for (struct watch *w = next_watch(NULL); w; w = next_watch(w)) {
 		if (w->on_poll && w->on_poll(w->arg))
 			busy = true;
 	}
+	sl_fork_leave();
 	pthread_mutex_unlock(&run_lock);
 	return busy;
 }
@@ -69,10 +72,12 @@ static void run_fd(int fd)
 	struct watch *w;
 
 	pthread_mutex_lock(&run_lock);
+	sl_fork_enter(SL_INSIDE_SERVICE);
 	for (w = next_watch(NULL); w && w->fd != fd; w = next_watch(w))
 		;
 	if (w)
 		w->on_fd(w->arg);
+	sl_fork_leave();
 	pthread_mutex_unlock(&run_lock);
 }
 
@@ -182,7 +187,7 @@ static int start(void)
 	pthread_setname_np(thread, "sluice-bg");
 	pthread_detach(thread);
 	if (!registered) {
-		pthread_atfork(before_fork, in_parent, in_child);
+		sl_fork_register(before_fork, in_parent, in_child);
 		atexit(at_exit);
 	}
 	registered = true;

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include "fork.h"
 #include "rcu.h"
 
 struct work {
@@ -63,7 +64,7 @@ static void init(void)
 	count = read_possible();
 	count = sl_min(count, (unsigned)SL_MAX_CPUS);
 	init_locks();
-	pthread_atfork(NULL, NULL, after_fork);
+	sl_fork_register(NULL, NULL, after_fork);
 }
 
 unsigned sl_cpu_count(void)

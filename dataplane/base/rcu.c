@@ -8,6 +8,7 @@
 #include <rte_rcu_qsbr.h>
 
 #include "background.h"
+#include "fork.h"
 
 static struct rte_rcu_qsbr *qsbr;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -86,7 +87,7 @@ static void init(void)
 		abort();
 	if (pthread_key_create(&exit_key, thread_exit) != 0)
 		abort();
-	pthread_atfork(before_fork, in_parent, in_child);
+	sl_fork_register(before_fork, in_parent, in_child);
 }
 
 static int register_thread(void)

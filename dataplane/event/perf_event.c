@@ -16,6 +16,7 @@
 
 #include "background.h"
 #include "cpu.h"
+#include "fork.h"
 
 /*
  * A perf event's descriptor is the read end of a pipe: it can be polled, duplicated, inherited and
@@ -55,7 +56,7 @@ static bool poll_bells(void *arg)
 
 static void start(void)
 {
-	pthread_atfork(NULL, NULL, after_fork);
+	sl_fork_register(NULL, NULL, after_fork);
 	sl_background_add_poll(poll_bells, NULL);
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "row.h"
+#include "fork.h"
 #include "start.h"
 
 /*
@@ -40,7 +41,7 @@ static void forked(void)
 void sl_task_start(void)
 {
 	read_self();
-	pthread_atfork(NULL, NULL, forked);
+	sl_fork_register(NULL, NULL, forked);
 }
 
 SL_HELPER_FN(get_current_pid_tgid)

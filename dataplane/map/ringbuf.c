@@ -14,6 +14,7 @@
 #include "area.h"
 #include "background.h"
 #include "fd.h"
+#include "fork.h"
 #include "list.h"
 #include "type.h"
 
@@ -119,7 +120,7 @@ static void after_fork(void)
 
 static void start(void)
 {
-	pthread_atfork(before_fork, after_fork, after_fork);
+	sl_fork_register(before_fork, after_fork, after_fork);
 	sl_background_add_poll(poll_bells, NULL);
 }
 

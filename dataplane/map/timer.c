@@ -11,6 +11,7 @@
 #include "btf_record.h"
 #include "context.h"
 #include "cpu.h"
+#include "fork.h"
 #include "prog.h"
 
 /*
@@ -487,15 +488,23 @@ static void fire_due(uint64_t now)
 	}
 }
 
+static void wait_for_maps(void)
+{
+	pthread_mutex_lock(&engine.lock);
+	while (!engine.map_count)
+		pthread_cond_wait(&engine.wake, &engine.lock);
+	pthread_mutex_unlock(&engine.lock);
+}
+
 static void *thread_main(void *arg)
 {
 	struct timespec pause = { 0 };
 	uint64_t now, wait;
 
-	pthread_mutex_lock(&engine.lock);
 	for (;;) {
-		while (!engine.map_count)
-			pthread_cond_wait(&engine.wake, &engine.lock);
+		wait_for_maps();
+		sl_fork_enter(SL_INSIDE_SERVICE);
+		pthread_mutex_lock(&engine.lock);
 		take_changes();
 		now = now_ns(CLOCK_MONOTONIC);
 		fire_due(now);
@@ -504,8 +513,8 @@ static void *thread_main(void *arg)
 			wait = engine.heap[1]->due_ns > now ? engine.heap[1]->due_ns - now : 1;
 		pause.tv_nsec = (long)wait;
 		pthread_mutex_unlock(&engine.lock);
+		sl_fork_leave();
 		nanosleep(&pause, NULL);
-		pthread_mutex_lock(&engine.lock);
 	}
 	return arg;
 }
@@ -537,7 +546,7 @@ static int start_thread(void)
 	if (engine.started)
 		return 0;
 	if (!engine.prepared)
-		pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+		sl_fork_register(before_fork, after_fork_parent, after_fork_child);
 	engine.prepared = true;
 	if (pthread_create(&thread, NULL, thread_main, NULL))
 		return -EAGAIN;

@@ -14,6 +14,7 @@
 #include <sluice/xsk.h>
 
 #include "background.h"
+#include "fork.h"
 #include "xsk_pool.h"
 
 /*
@@ -152,7 +153,7 @@ static void after_fork(void)
 
 static void start(void)
 {
-	pthread_atfork(NULL, NULL, after_fork);
+	sl_fork_register(NULL, NULL, after_fork);
 	sl_background_add_poll(poll_bells, NULL);
 }
 

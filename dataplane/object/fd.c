@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "fork.h"
 #include "list.h"
 
 /*
@@ -101,7 +102,7 @@ static void init(void)
 		sl_list_init(&by_inode[i]);
 		sl_list_init(&by_watch[i]);
 	}
-	pthread_atfork(before_fork, in_parent, in_child);
+	sl_fork_register(before_fork, in_parent, in_child);
 }
 
 static struct entry *find_inode(ino_t inode)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fork.h"
+
 /*
  * Per type, the published objects sorted by id. Ids are handed out in a cycle as the kernel does,
  * so an insertion is nearly always at the end; look-ups are binary searches.
@@ -34,7 +36,7 @@ static void after_fork(void)
 
 static void init(void)
 {
-	pthread_atfork(before_fork, after_fork, after_fork);
+	sl_fork_register(before_fork, after_fork, after_fork);
 }
 
 /* Index of the first object whose id is at least `id`. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fork.h"
 #include "list.h"
 
 struct pin {
@@ -29,7 +30,7 @@ static void after_fork(void)
 
 static void init(void)
 {
-	pthread_atfork(before_fork, after_fork, after_fork);
+	sl_fork_register(before_fork, after_fork, after_fork);
 }
 
 static struct pin *find(const char *path)

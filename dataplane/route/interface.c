@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fib.h"
+#include "fork.h"
 #include "import.h"
 
 /* Interfaces and their addresses. What an address brings along are ordinary routes. */
@@ -22,6 +23,7 @@ static struct sl_interface_list *all;
 
 void sl_route_lock(void)
 {
+	sl_fork_enter(SL_INSIDE_CALLER);
 	pthread_mutex_lock(&lock);
 }
 
@@ -33,6 +35,7 @@ bool sl_route_trylock(void)
 void sl_route_unlock(void)
 {
 	pthread_mutex_unlock(&lock);
+	sl_fork_leave();
 }
 
 const struct sl_interface *sl_interface_peek(uint32_t ifindex)

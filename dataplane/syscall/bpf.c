@@ -1,3 +1,4 @@
+#include "fork.h"
 #include "sluice/bpf.h"
 
 #include <ctype.h>
@@ -125,8 +126,10 @@ long sluice_bpf(int cmd, union bpf_attr *attr, unsigned int size)
 	int result;
 
 	pthread_once(&once, start);
+	sl_fork_enter(SL_INSIDE_CALLER);
 	sl_fd_reap();
 	result = dispatch(cmd, attr, size);
+	sl_fork_leave();
 	if (result >= 0)
 		return result;
 	errno = -result;
