@@ -72,7 +72,8 @@ static int check_sections(struct sl_elf_image *image, char *why)
 		return -ENOMEM;
 	image->section_count = h->e_shnum;
 	memcpy(image->sections, image->bytes + h->e_shoff, h->e_shnum * sizeof(Elf64_Shdr));
-	for (unsigned i = 1; i < image->section_count; i++) {
+	/* The first one stands for none, which the file may not know. */
+	for (unsigned i = 0; i < image->section_count; i++) {
 		const Elf64_Shdr *s = &image->sections[i];
 
 		if (s->sh_type != SHT_NULL && s->sh_type != SHT_NOBITS &&

@@ -278,3 +278,32 @@ TEST(loader, damaged_definitions)
 	EXPECT_CONTAINS(why, "map outer: its definition is cut off");
 	sl_elf_image_done(&image);
 }
+
+/* Section 0 stands for none, but a file may say something else of it. */
+TEST(loader, a_first_section_that_is_one)
+{
+	static const Elf64_Shdr nowhere[] = {
+		{ .sh_type = SHT_STRTAB, .sh_offset = 1ull << 40, .sh_size = 64 },
+		{ .sh_type = SHT_PROGBITS,
+			.sh_flags = SHF_EXECINSTR,
+			.sh_offset = 1ull << 40,
+			.sh_size = 1 << 20 },
+	};
+
+	for (unsigned i = 0; i < sizeof(nowhere) / sizeof(nowhere[0]); i++) {
+		struct sl_elf_image image;
+		char why[SL_LOADER_WHY_MAX];
+
+		ASSERT_EQ(0, sl_elf_image_read(object_path("iproute2", "plain"), &image, why));
+		image.sections[0] = nowhere[i];
+		for (unsigned k = 1; k < image.section_count; k++)
+			if (image.sections[k].sh_type == SHT_REL)
+				image.sections[k].sh_info = 0;
+		if (nowhere[i].sh_type == SHT_STRTAB)
+			image.header.e_shstrndx = 0;
+		ASSERT_EQ(0, sl_elf_image_seal(&image));
+		EXPECT_EQ(-ENOEXEC, open_bytes(image.bytes, image.len, why));
+		EXPECT_CONTAINS(why, "cut off");
+		sl_elf_image_done(&image);
+	}
+}
