@@ -11,6 +11,9 @@
 #include "cpu.h"
 #include "packet.h"
 #include "row.h"
+#include "segments.h"
+
+enum { UDP_HEADER = 8 };
 
 bool (*sl_port_link_size)(uint32_t ifindex, struct sl_link_size *ret_size);
 
@@ -48,6 +51,17 @@ static bool link_size(const struct sl_ctx *ctx, uint32_t ifindex, struct sl_link
 	return !sl_cpu_is_owned(ctx->cpu) && kernel_link_size(ifindex, ret_size);
 }
 
+/* From the network header on. */
+static uint32_t piece_len(const struct sl_ctx *ctx)
+{
+	uint32_t start = (uint32_t)(ctx->csum_start - (ctx->data - ctx->head)), l4 = UDP_HEADER;
+	uint8_t words = 0;
+
+	if (ctx->gso_type == SL_GSO_TCP && sl_segments_read(ctx, start + 12, &words, 1))
+		l4 = (uint32_t)(words >> 4) * 4;
+	return (uint32_t)(ctx->csum_start - ctx->network_offset) + l4 + ctx->gso_size;
+}
+
 /* R3 points to the length behind the link-layer header to check, 0 for the packet's own. */
 SL_HELPER_FN(check_mtu)
 {
@@ -70,9 +84,13 @@ SL_HELPER_FN(check_mtu)
 		total = ctx->is_skb ? (int64_t)ctx->len : ctx->data_end - ctx->data;
 	total = (int32_t)(total + (int32_t)r4);
 	if (total > (int64_t)link.mtu + link.header) {
-		/* A packet that is to be segmented on its way out fits; its segments nobody knows. */
-		if (ctx->is_skb && ctx->gso_size && (r5 & BPF_MTU_CHK_SEGS))
-			return sl_helper_ret(-EINVAL);
+		/* A packet that is to be cut on its way out fits; its pieces only if asked for. */
+		if (ctx->is_skb && ctx->gso_size && (r5 & BPF_MTU_CHK_SEGS)) {
+			if (ctx->gso_type == SL_GSO_NONE)
+				return sl_helper_ret(-EINVAL);
+			if (piece_len(ctx) > link.mtu)
+				ret = BPF_MTU_CHK_RET_SEGS_TOOBIG;
+		}
 		if (!ctx->is_skb || !ctx->gso_size)
 			ret = BPF_MTU_CHK_RET_FRAG_NEEDED;
 	}

@@ -103,6 +103,8 @@ bool sl_segments_tailroom(struct sl_ctx *ctx, uint32_t len)
 	ctx->data -= shift;
 	ctx->data_end -= shift;
 	ctx->mac_offset -= shift;
+	ctx->csum_start -= shift;
+	ctx->inner_network_offset -= shift;
 	ctx->network_offset -= shift;
 	return true;
 }

@@ -120,19 +120,31 @@ static int check_encap(const struct sl_ctx *ctx, uint32_t len, uint64_t flags)
 }
 
 /*
- * Only a test run's packet can be one that is to be cut (no port receives such), and of those nobody
- * says that they are TCP's: the kernel lets no header of theirs grow or shrink.
+ * Of packets that are to be cut only TCP's may change in length: each piece gets the same headers.
+ * UDP's pieces are datagrams of a given size, and of a test run's packet nobody says what it is.
  */
-static bool is_to_be_cut(const struct sl_ctx *ctx)
+static bool may_resize(const struct sl_ctx *ctx, uint64_t flags)
 {
-	return ctx->gso_size != 0;
+	if (ctx->gso_size == 0 || ctx->gso_type == SL_GSO_TCP)
+		return true;
+	return ctx->gso_type == SL_GSO_UDP && flags & BPF_F_ADJ_ROOM_FIXED_GSO;
+}
+
+/* With headers that are `by` longer the pieces are to have the same length as before. */
+static void resize_pieces(struct sl_ctx *ctx, int32_t by, uint64_t flags)
+{
+	if (ctx->gso_size == 0)
+		return;
+	ctx->gso_segs = 0;
+	if (!(flags & BPF_F_ADJ_ROOM_FIXED_GSO))
+		ctx->gso_size = (uint16_t)((int32_t)ctx->gso_size - by);
 }
 
 static int grow(struct sl_ctx *ctx, uint32_t keep, uint32_t len, uint64_t flags)
 {
 	int ret;
 
-	if (is_to_be_cut(ctx))
+	if (!may_resize(ctx, flags))
 		return -SL_ENOTSUPP;
 	if (flags & F_ENCAP_L3) {
 		ret = check_encap(ctx, len, flags);
@@ -140,9 +152,13 @@ static int grow(struct sl_ctx *ctx, uint32_t keep, uint32_t len, uint64_t flags)
 			return ret;
 	}
 	ret = push_network_header(ctx, keep, len);
-	if (ret != 0 || !(flags & F_ENCAP_L3))
+	if (ret != 0)
 		return ret;
+	resize_pieces(ctx, (int32_t)len, flags);
+	if (!(flags & F_ENCAP_L3))
+		return 0;
 	ctx->encapsulation = true;
+	ctx->inner_network_offset = (uint16_t)(ctx->network_offset + len);
 	ctx->protocol = flags & BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 ? BE_IPV6 : BE_IPV4;
 	return 0;
 }
@@ -153,11 +169,12 @@ static int shrink(struct sl_ctx *ctx, uint32_t keep, uint32_t len, uint64_t flag
 
 	if (flags & ~F_SHRINK)
 		return -EINVAL;
-	if (is_to_be_cut(ctx))
+	if (!may_resize(ctx, flags))
 		return -SL_ENOTSUPP;
 	ret = pop_network_header(ctx, keep, len);
 	if (ret != 0)
 		return ret;
+	resize_pieces(ctx, -(int32_t)len, flags);
 	if (flags & F_DECAP_L3)
 		ctx->protocol = flags & F_DECAP_L3_IPV6 ? BE_IPV6 : BE_IPV4;
 	return 0;
@@ -233,6 +250,15 @@ static int change_len(struct sl_ctx *ctx, uint32_t new_len)
 	return 0;
 }
 
+/* How much has to remain: up to the network header, or the checksum's field that is to be filled. */
+static int32_t min_tail(const struct sl_ctx *ctx)
+{
+	if (ctx->ip_summed != SL_CSUM_PARTIAL)
+		return sl_skb_network_offset(ctx);
+	return ctx->csum_start - (int32_t)(ctx->data - ctx->head) + ctx->csum_offset +
+	       (int32_t)sizeof(uint16_t);
+}
+
 /*
  * A new length; what is added at the end is zero. All of the packet ends up in one segment, if that
  * is large enough.
@@ -240,10 +266,10 @@ static int change_len(struct sl_ctx *ctx, uint32_t new_len)
 SL_HELPER_FN(skb_change_tail)
 {
 	uint32_t new_len = (uint32_t)r2;
-	int32_t network = sl_skb_network_offset(ctx);
+	int32_t min_len = min_tail(ctx);
 	int ret;
 
-	if (r3 || new_len > SKB_MAX_LEN || (network > 0 && new_len < (uint32_t)network))
+	if (r3 || new_len > SKB_MAX_LEN || (min_len > 0 && new_len < (uint32_t)min_len))
 		return sl_helper_ret(-EINVAL);
 	if (ctx->encapsulation)
 		return sl_helper_ret(-SL_ENOTSUPP);

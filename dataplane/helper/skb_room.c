@@ -20,6 +20,8 @@ static bool make_headroom(struct sl_ctx *ctx, uint32_t len)
 	ctx->data_end += shift;
 	ctx->mac_offset += shift;
 	ctx->network_offset += shift;
+	ctx->csum_start += shift;
+	ctx->inner_network_offset += shift;
 	return true;
 }
 
@@ -46,5 +48,8 @@ int sl_skb_remove(struct sl_ctx *ctx, uint32_t keep, uint32_t len)
 	ctx->data += len;
 	ctx->data_meta = ctx->data;
 	ctx->len -= len;
+	/* Nobody can complete what begins before the packet. */
+	if (ctx->ip_summed == SL_CSUM_PARTIAL && ctx->csum_start < ctx->data - ctx->head)
+		ctx->ip_summed = SL_CSUM_NONE;
 	return 0;
 }

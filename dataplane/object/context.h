@@ -82,6 +82,10 @@ struct sl_ctx {
 	uint8_t ip_summed; /* enum sl_csum */
 	uint8_t csum_level; /* of SL_CSUM_UNNECESSARY */
 	uint8_t encapsulation; /* bpf_skb_adjust_room added an outer header */
+	uint8_t gso_type; /* enum sl_gso, of a port's packet with a gso_size */
+	uint8_t csum_offset; /* of the field, from csum_start */
+	uint16_t csum_start; /* from head; with SL_CSUM_PARTIAL or a gso_type */
+	uint16_t inner_network_offset; /* from head; with encapsulation */
 
 	/* Line 3. */
 	uint64_t tail_calls; /* reserved for the JIT */
@@ -100,6 +104,9 @@ enum sl_hash_state {
 
 /* What is known of the packet's L4 checksum: the kernel's CHECKSUM_*. */
 enum sl_csum { SL_CSUM_NONE, SL_CSUM_UNNECESSARY, SL_CSUM_COMPLETE, SL_CSUM_PARTIAL };
+
+/* What a packet is to be cut into; NONE also where a test run gave the packet its gso_size. */
+enum sl_gso { SL_GSO_NONE, SL_GSO_TCP, SL_GSO_UDP };
 
 /*
  * A burst for sl_burst_fn: contexts are set up from mbufs one after the other on the callee's stack

@@ -77,6 +77,38 @@ static inline uint32_t sl_packet_type(const uint8_t *frame, uint32_t len, const 
 }
 
 /*
+ * What a packet may ask of whoever sends it, in DPDK's form, while no context says it: that its L4
+ * checksum be completed, that it be cut. Where a packet comes in it is brought into this form
+ * (port/offload.h): the checksum's field holds the pseudo header's sum, and the mbuf's lengths lead
+ * to it.
+ */
+#define SL_OFFLOADS (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)
+#define SL_TCP_CSUM 16 /* offsets of the fields in their headers */
+#define SL_UDP_CSUM 6
+
+static inline uint32_t sl_packet_outer_len(const struct rte_mbuf *m)
+{
+	return (uint32_t)m->outer_l2_len + m->outer_l3_len;
+}
+
+static inline void sl_packet_begin_offload(struct sl_ctx *ctx, const struct rte_mbuf *m)
+{
+	uint32_t inner = (uint32_t)(ctx->data - ctx->head) + sl_packet_outer_len(m) + m->l2_len;
+	bool tcp = (m->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_TCP_CKSUM;
+
+	ctx->ip_summed = SL_CSUM_PARTIAL;
+	ctx->csum_start = (uint16_t)(inner + m->l3_len);
+	ctx->csum_offset = tcp ? SL_TCP_CSUM : SL_UDP_CSUM;
+	ctx->inner_network_offset = (uint16_t)inner;
+	ctx->encapsulation = sl_packet_outer_len(m) != 0;
+	if (!(m->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG)))
+		return;
+	/* As of a packet from a guest: how many pieces it makes is nobody's word so far. */
+	ctx->gso_size = m->tso_segsz;
+	ctx->gso_type = tcp ? SL_GSO_TCP : SL_GSO_UDP;
+}
+
+/*
  * The same for a program on __sk_buff: every field that belongs to the packet, none of those that
  * are the same for a burst (run, cpu, the ifindexes and queues, napi_id, at_ingress, port_addr).
  */
@@ -110,6 +142,8 @@ static inline void sl_packet_begin_skb(struct sl_ctx *ctx, struct rte_mbuf *m)
 	ctx->network_offset = ctx->mac_offset + SL_ETH_HEADER;
 	ctx->tunnel = NULL;
 	ctx->socket = NULL;
+	if (sl_unlikely(m->ol_flags & SL_OFFLOADS))
+		sl_packet_begin_offload(ctx, m);
 }
 
 /*

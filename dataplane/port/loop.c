@@ -7,6 +7,7 @@
 #include <rte_mbuf.h>
 
 #include "neighbour.h"
+#include "offload.h"
 #include "packet.h"
 #include "port.h"
 #include "prog.h"
@@ -173,6 +174,8 @@ static void enter_egress(struct sl_ctx *ctx, struct sl_port *port)
 	ctx->ifindex = port->ifindex;
 	ctx->at_ingress = 0;
 	ctx->wire_len = ctx->len;
+	if (sl_unlikely(ctx->gso_size))
+		ctx->wire_len = sl_offload_wire_len(ctx);
 }
 
 static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx, bool ingress);
@@ -250,7 +253,9 @@ static void leave(struct sl_worker *worker, struct sl_port *port, struct sl_ctx 
 		return;
 	}
 	show_to_taps(worker, port, ctx, true);
-	if (sl_packet_end(ctx))
+	if (sl_unlikely(ctx->mbuf->ol_flags & SL_OFFLOADS) && !sl_offload_end(ctx))
+		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_BAD_OFFLOAD);
+	else if (sl_packet_end(ctx))
 		sl_transmit_add(worker, port, ctx->mbuf);
 	else
 		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
@@ -276,6 +281,62 @@ static bool fit_header(struct sl_ctx *ctx, const struct sl_port *port)
 	return true;
 }
 
+/* What a packet's pieces share on their way into a tunnel. */
+struct into_tunnel {
+	struct sl_worker *worker;
+	struct sl_port *port;
+	const struct sl_ctx *ctx;
+	const struct sl_tunnel *key;
+};
+
+static void encapsulate_pieces(void *arg, struct rte_mbuf **pkts, unsigned n)
+{
+	const struct into_tunnel *into = arg;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct sl_ctx ctx = *into->ctx;
+		int32_t mac = sl_skb_mac_offset(&ctx), network = sl_skb_network_offset(&ctx);
+		struct sl_port *next;
+
+		sl_packet_begin(&ctx, pkts[i]);
+		ctx.mac_offset = (uint16_t)(ctx.data - ctx.head + mac);
+		ctx.network_offset = (uint16_t)(ctx.data - ctx.head + network);
+		ctx.len = pkts[i]->pkt_len;
+		ctx.gso_size = 0;
+		ctx.ip_summed = SL_CSUM_NONE;
+		if (ctx.tunnel)
+			*ctx.tunnel = *into->key;
+		next = sl_tunnel_transmit(into->worker, into->port, &ctx);
+		if (next)
+			walk(into->worker, next, &ctx, false);
+	}
+}
+
+/* Outer headers go around packets that ask for nothing. */
+static void encapsulate_whole(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
+{
+	struct sl_tunnel key = { 0 };
+	struct into_tunnel into = { worker, port, ctx, &key };
+
+	if (!sl_offload_end(ctx)) {
+		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_BAD_OFFLOAD);
+		return;
+	}
+	if (ctx->tunnel)
+		key = *ctx->tunnel;
+	sl_offload_each(worker, port, false, &ctx->mbuf, 1, encapsulate_pieces, &into);
+}
+
+/* The port below, for the outer packet; NULL where the packet's way has ended. */
+static struct sl_port *encapsulate(
+	struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
+{
+	if (sl_likely(!(ctx->mbuf->ol_flags & SL_OFFLOADS)))
+		return sl_tunnel_transmit(worker, port, ctx);
+	encapsulate_whole(worker, port, ctx);
+	return NULL;
+}
+
 /* A packet that TC has let out of a port: sent; or the port below, for the outer packet. */
 static struct sl_port *leave_or_encapsulate(
 	struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
@@ -286,10 +347,30 @@ static struct sl_port *leave_or_encapsulate(
 	}
 	if (tag(ctx)) {
 		show_to_taps(worker, port, ctx, true);
-		return sl_tunnel_transmit(worker, port, ctx);
+		return encapsulate(worker, port, ctx);
 	}
 	sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
 	return NULL;
+}
+
+/* For a tunnel, which looks at the checksum. No device below a tunnel puts packets together. */
+static bool complete(struct sl_ctx *ctx)
+{
+	struct rte_mbuf *m = ctx->mbuf;
+	int32_t shift = (int32_t)(ctx->data - ctx->head);
+
+	if (ctx->gso_size || ctx->ip_summed != SL_CSUM_PARTIAL)
+		return true;
+	if (!sl_offload_end(ctx))
+		return false;
+	shift = (int32_t)(ctx->data - ctx->head) - shift;
+	ctx->mac_offset += shift;
+	ctx->network_offset += shift;
+	if (m->ol_flags & SL_OFFLOADS)
+		sl_offload_complete(m, sl_offload_start(m), ctx->csum_offset);
+	sl_offload_clear(m);
+	ctx->ip_summed = SL_CSUM_NONE;
+	return true;
 }
 
 /*
@@ -304,6 +385,10 @@ static struct sl_port *enter_stack(
 
 	*ret_ingress = false;
 	if (sl_unlikely(sl_rcu_load(port->tunnels))) {
+		if (sl_unlikely(ctx->mbuf->ol_flags & SL_OFFLOADS) && !complete(ctx)) {
+			sl_loop_finish(worker, port, ctx->mbuf, SLUICE_BAD_OFFLOAD);
+			return NULL;
+		}
 		next = sl_tunnel_receive(worker, port, ctx, &ended);
 		*ret_ingress = next;
 		if (next || ended)
@@ -423,6 +508,8 @@ int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags)
 	shift = (int32_t)(clone->ctx.data - clone->ctx.head) - (int32_t)(ctx->data - ctx->head);
 	clone->ctx.mac_offset += shift;
 	clone->ctx.network_offset += shift;
+	clone->ctx.csum_start += shift;
+	clone->ctx.inner_network_offset += shift;
 	if (!fit_header(&clone->ctx, port)) {
 		rte_pktmbuf_free(copy);
 		return -ERANGE;
@@ -472,7 +559,7 @@ void sl_loop_encapsulate(
 			sl_loop_finish(worker, port, pkts[i], SLUICE_NO_LINK_HEADER);
 			continue;
 		}
-		next = sl_tunnel_transmit(worker, port, &ctx);
+		next = encapsulate(worker, port, &ctx);
 		if (next)
 			walk(worker, next, &ctx, false);
 	}
@@ -618,22 +705,45 @@ void sl_loop_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 		dispatch(worker, port, queue, &burst);
 }
 
+struct arrival {
+	struct sl_worker *worker;
+	struct sl_port *port;
+	uint16_t queue;
+	const struct sl_prog *xdp;
+};
+
+static void enter(void *arg, struct rte_mbuf **pkts, unsigned n)
+{
+	const struct arrival *a = arg;
+	const struct sl_prog *prog = a->xdp;
+	static const uint8_t no_meta[SL_BURST];
+
+	if (prog && sl_unlikely(a->port->may_scatter) && !(prog->flags & BPF_F_XDP_HAS_FRAGS))
+		n = sl_loop_linearize(a->worker, a->port, pkts, NULL, n);
+	if (!prog)
+		sl_loop_pass(a->worker, a->port, a->queue, pkts, no_meta, n);
+	else if (n)
+		sl_loop_xdp(a->worker, a->port, a->queue, prog, pkts, NULL, n);
+}
+
 void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue)
 {
+	struct arrival arrival = { worker, port, queue, NULL };
 	struct rte_mbuf *pkts[SL_BURST];
-	const struct sl_prog *prog;
-	static const uint8_t no_meta[SL_BURST];
 	unsigned n = rte_eth_rx_burst(port->id, queue, pkts, SL_BURST);
+	bool asking;
 
 	if (n == 0)
 		return;
 	count(worker, port, SLUICE_RX, n);
-	prog = sl_rcu_load(port->xdp);
-	if (prog && sl_unlikely(port->may_scatter) && !(prog->flags & BPF_F_XDP_HAS_FRAGS))
-		n = sl_loop_linearize(worker, port, pkts, NULL, n);
-	if (!prog)
-		sl_loop_pass(worker, port, queue, pkts, no_meta, n);
-	else if (n)
-		sl_loop_xdp(worker, port, queue, prog, pkts, NULL, n);
+	arrival.xdp = sl_rcu_load(port->xdp);
+	asking = sl_offload_any(pkts, n);
+	if (sl_unlikely(asking))
+		n = sl_offload_receive(worker, port, pkts, n);
+	/* XDP programs see packets that ask for nothing. */
+	if (sl_unlikely(asking) && arrival.xdp)
+		sl_offload_each(worker, port, false, pkts, n, enter, &arrival);
+	else
+		enter(&arrival, pkts, n);
 	sl_transmit_end_burst(worker);
 }

@@ -246,9 +246,36 @@ static bool is_null(const struct sl_port *port)
 	return strcmp(port->driver, "net_null") == 0;
 }
 
-static int configure(
-	struct sl_port *port, const struct rte_eth_dev_info *info, uint32_t asked_hints)
+#define CSUMS                                                          \
+	(RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM | \
+		RTE_ETH_TX_OFFLOAD_IPV4_CKSUM)
+
+static const struct {
+	uint64_t device, packets;
+} tx_offloads[] = {
+	{ CSUMS, RTE_MBUF_F_TX_L4_MASK },
+	{ CSUMS | RTE_ETH_TX_OFFLOAD_TCP_TSO, RTE_MBUF_F_TX_TCP_SEG },
+	{ CSUMS | RTE_ETH_TX_OFFLOAD_UDP_TSO, RTE_MBUF_F_TX_UDP_SEG },
+};
+
+/* Returns what the device is to be configured with. */
+static uint64_t choose_tx_offloads(struct sl_port *port, uint64_t offered)
 {
+	uint64_t chosen = 0;
+
+	for (unsigned i = 0; i < sl_array_size(tx_offloads); i++) {
+		if ((offered & tx_offloads[i].device) != tx_offloads[i].device)
+			continue;
+		chosen |= tx_offloads[i].device;
+		port->tx_offloads |= tx_offloads[i].packets;
+	}
+	return chosen;
+}
+
+static int configure(struct sl_port *port, const struct rte_eth_dev_info *info,
+	const struct sluice_port_options *options)
+{
+	uint32_t asked_hints = options->rx_hints;
 	struct rte_eth_conf conf = { 0 };
 	uint64_t rss = info->flow_type_rss_offloads &
 		       (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP);
@@ -265,6 +292,8 @@ static int configure(
 	}
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	port->sends_segments = conf.txmode.offloads || is_null(port);
+	if (options->tx_offloads)
+		conf.txmode.offloads |= choose_tx_offloads(port, info->tx_offload_capa);
 	err = find_hints(port, conf.rxmode.offloads);
 	if (err)
 		return err;
@@ -305,7 +334,7 @@ static int bring_up(struct sl_port *port, const struct sluice_port_options *opti
 		return -ENODEV;
 	/* Others may spread a jumbo frame over several mbufs, asked for or not. */
 	port->may_scatter = !is_null(port);
-	err = configure(port, &info, options->rx_hints);
+	err = configure(port, &info, options);
 	if (err)
 		return err;
 	rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx_descriptors, &tx_descriptors);

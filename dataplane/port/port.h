@@ -34,6 +34,7 @@ struct sl_port {
 	struct rte_ether_addr mac;
 	bool may_scatter; /* mbufs of several segments can arrive */
 	bool sends_segments; /* its driver takes mbufs of several segments */
+	uint64_t tx_offloads; /* of SL_OFFLOADS, what its device does */
 	struct sl_tunnel_port *tunnel; /* what it sends its packets in; NULL for an ethdev's port */
 	uint64_t serial; /* of no other port that there was or will be; 0: a tunnel */
 	uint32_t rx_hints; /* enum sl_rx_hint: what it notes of packets */

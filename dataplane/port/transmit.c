@@ -3,6 +3,7 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
+#include "offload.h"
 #include "port.h"
 #include "to_cpu.h"
 #include "xsk_port.h"
@@ -78,7 +79,7 @@ static void send_queue(struct sl_worker *worker, struct sl_port *port, uint16_t 
 	}
 }
 
-static void send_or_hand_over(
+static void send_complete(
 	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
 {
 	struct rte_ring *ring;
@@ -97,6 +98,29 @@ static void send_or_hand_over(
 		sl_worker_count_add(worker, port->id, SLUICE_HANDOVER_FULL, n - put);
 		sl_transmit_free(pkts + put, n - put);
 	}
+}
+
+struct way_out {
+	struct sl_worker *worker;
+	struct sl_port *port;
+};
+
+static void send_resolved(void *arg, struct rte_mbuf **pkts, unsigned n)
+{
+	const struct way_out *way = arg;
+
+	send_complete(way->worker, way->port, pkts, n);
+}
+
+static void send_or_hand_over(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	struct way_out way = { worker, port };
+
+	if (sl_unlikely(worker->offloads))
+		sl_offload_each(worker, port, true, pkts, n, send_resolved, &way);
+	else
+		send_complete(worker, port, pkts, n);
 }
 
 static void flush(struct sl_worker *worker, struct sl_port *port)

@@ -58,6 +58,7 @@ struct sl_worker {
 	/* The worker's own. */
 	struct sl_run run;
 	uint16_t index; /* from 0: its TX queue on each port that has enough */
+	bool offloads; /* a packet that asks for them has come in: what is sent is looked at */
 	bool in_clones; /* the outermost walk deals with the clones that clones make */
 	uint32_t clone_count;
 	uint32_t gone_count;

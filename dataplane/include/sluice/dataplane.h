@@ -46,6 +46,12 @@ struct sluice_port_options {
 	 * programs that are bound to it; it may cost the driver its fastest receive function.
 	 */
 	uint32_t rx_hints;
+	/*
+	 * Whether the device is to complete checksums and cut packets, where it can and packets ask for
+	 * it (those of guests do); otherwise the worker does. It may cost the driver its fastest
+	 * transmit function.
+	 */
+	bool tx_offloads;
 };
 
 /*
@@ -193,6 +199,7 @@ int sluice_tap_read(uint32_t tap, unsigned max, sluice_tap_fn fn, void *arg);
 	X(SENT, "sent", IN)                               \
 	X(XSK_SENT, "xsk_sent", IN)                       \
 	X(LIVE, "live", IN)                               \
+	X(CUT, "cut", IN)                                 \
 	X(XDP_PASS, "xdp_pass", STEP)                     \
 	X(XDP_TX, "xdp_tx", STEP)                         \
 	X(XDP_REDIRECT, "xdp_redirect", STEP)             \
@@ -237,6 +244,8 @@ int sluice_tap_read(uint32_t tap, unsigned max, sluice_tap_fn fn, void *arg);
 	X(LOOP, "redirect_loop", OUT)                     \
 	X(NO_ROOM, "no_room", OUT)                        \
 	X(NO_LINK_HEADER, "no_link_header", OUT)          \
+	X(BAD_OFFLOAD, "bad_offload", OUT)                \
+	X(NOT_CUT, "not_cut", OUT)                        \
 	X(TUNNEL_NO_KEY, "tunnel_no_key", OUT)            \
 	X(TUNNEL_NO_ROUTE, "tunnel_no_route", OUT)        \
 	X(TUNNEL_PROTOCOL, "tunnel_protocol", OUT)        \
