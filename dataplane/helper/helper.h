@@ -61,6 +61,8 @@ enum sl_arg {
 	SL_ARG_RB_NODE_NEW, /* of an object that goes into the tree before */
 	SL_ARG_RB_NODE, /* of one that is in a tree */
 	SL_ARG_LESS, /* a function that compares two nodes */
+	SL_ARG_CONN, /* a connection in the table */
+	SL_ARG_CONN_INIT, /* one that is not in it yet */
 	SL_ARG_SLICE_SIZE, /* a known number of bytes: the buffer's, and the slice's */
 };
 
@@ -74,6 +76,8 @@ enum sl_ret {
 	SL_RET_SOCK_COMMON_OR_NULL,
 	SL_RET_TCP_SOCK_OR_NULL,
 	SL_RET_KPTR_OR_NULL, /* what was in the SL_ARG_KPTR_FIELD */
+	SL_RET_CONN_OR_NULL,
+	SL_RET_CONN_INIT_OR_NULL,
 	SL_RET_DYNPTR_MEM_OR_NULL, /* size given by the SL_ARG_CONST argument */
 };
 

@@ -39,6 +39,7 @@ struct sl_kfunc {
 	const char *iter; /* SL_KFUNC_ITER_*: the kind, as in "iter_num" */
 	uint32_t iter_bytes; /* how large one is; a multiple of 8 */
 	const struct sl_helper *rdonly; /* called instead where packets are read-only; or NULL */
+	uint32_t ctx_types; /* SL_PROG_BITs: whose context it takes; 0: any caller's */
 	uint32_t result_size; /* of the memory that the result points to; 0: a number, or nothing */
 };
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conntrack.h"
 #include "context.h"
 #include "helper.h"
 #include "kfunc.h"
@@ -225,6 +226,9 @@ void sl_instrument_arguments(struct sl_emitter *e, const struct sl_call_fact *ca
 /* How many bytes a call's result leads to that no argument's register tells; 0 for none. */
 static uint64_t result_bytes(const struct sl_emitter *e, const struct sl_call_fact *call_fact)
 {
+	if (call_fact->helper->ret == SL_RET_CONN_OR_NULL ||
+		call_fact->helper->ret == SL_RET_CONN_INIT_OR_NULL)
+		return sl_conntrack_size();
 	if (e->insn->src_reg == BPF_PSEUDO_KFUNC_CALL)
 		return sl_container_of(call_fact->helper, const struct sl_kfunc, call)->result_size;
 	if (call_fact->helper->ret == SL_RET_DYNPTR_MEM_OR_NULL)

@@ -69,6 +69,7 @@ static bool may_move(const struct sl_reg *pointer, const struct sl_reg *scalar, 
 	case SL_REG_OBJECT:
 	case SL_REG_FUNC: /* to no use: a helper takes none that was moved */
 	case SL_REG_DYNPTR:
+	case SL_REG_CONN: /* to no use but by a constant */
 		return true;
 	case SL_REG_CONST_MAP:
 		return sl_reg_is_zero(scalar) && op == BPF_ADD;

@@ -202,7 +202,7 @@ static bool never_null(const struct sl_reg *reg)
 		return !sl_reg_maybe_null(reg) && !(reg->flags & SL_REG_RCU);
 	return !sl_reg_maybe_null(reg) &&
 	       (reg->type == SL_REG_MAP_VALUE || reg->type == SL_REG_MAP_KEY ||
-		       reg->type == SL_REG_MEM || sl_reg_is_sock(reg) ||
+		       reg->type == SL_REG_MEM || sl_reg_is_sock(reg) || reg->type == SL_REG_CONN ||
 		       reg->type == SL_REG_CONST_MAP);
 }
 

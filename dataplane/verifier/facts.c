@@ -86,6 +86,7 @@ static uint8_t kind_of(const struct sl_reg *reg)
 		[SL_REG_SOCK_COMMON] = SL_MEM_OBJECT,
 		[SL_REG_TCP_SOCK] = SL_MEM_OBJECT,
 		[SL_REG_XDP_SOCK] = SL_MEM_OBJECT,
+		[SL_REG_CONN] = SL_MEM_OBJECT,
 		[SL_REG_FUNC] = SL_MEM_FUNC,
 		[SL_REG_OBJECT] = SL_MEM_OBJECT,
 		[SL_REG_DYNPTR] = SL_MEM_OBJECT,

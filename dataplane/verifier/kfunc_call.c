@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "conn.h"
 #include "local_type.h"
 #include "prog.h"
 #include "prog_type.h"
@@ -178,9 +179,14 @@ static int check_irq_flag(struct sl_env *env, unsigned regno, struct sl_kfunc_ar
 static int check_ctx(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
 {
 	const struct sl_reg *reg = sl_env_reg(env, regno);
+	uint32_t types = args->kfunc->ctx_types;
 	int err = sl_check_argument_offset(env, regno);
 
-	(void)args;
+	/* Another kind's context is memory to the kernel, but not to be passed on. */
+	if (!err && types && !(types & SL_PROG_BIT(env->prog->rules_type))) {
+		sl_say(env, "R%u type=%s expected=fp\n", regno, sl_reg_type_name(reg));
+		return -EACCES;
+	}
 	if (err || (reg->type == SL_REG_CTX && !sl_reg_maybe_null(reg)))
 		return err;
 	sl_say(env, "arg#%u expected pointer to ctx, but got %s\n", regno - 1,
@@ -203,6 +209,15 @@ static int check_fixed(struct sl_env *env, unsigned regno, struct sl_kfunc_args 
 	if (!err)
 		err = sl_check_helper_mem(env, regno, size, SL_READ, true, NULL);
 	return err ? err : sl_check_helper_mem(env, regno, size, SL_WRITE, true, NULL);
+}
+
+/* The memory, or NULL, is looked at with its size, the argument after. */
+static int check_pair_memory(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
+{
+	(void)args;
+	if (sl_reg_maybe_null(sl_env_reg(env, regno)))
+		return 0;
+	return sl_check_argument_offset(env, regno);
 }
 
 static int check_map(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
@@ -237,6 +252,10 @@ static int (*const rules[])(struct sl_env *env, unsigned regno, struct sl_kfunc_
 	[SL_ARG_RB_NODE] = sl_kfunc_check_node,
 	[SL_ARG_RB_NODE_NEW] = sl_kfunc_check_node,
 	[SL_ARG_LESS] = sl_kfunc_check_less,
+	[SL_ARG_MEM_WRITE] = check_pair_memory,
+	[SL_ARG_SIZE_OR_ZERO] = sl_kfunc_check_pair_size,
+	[SL_ARG_CONN] = sl_kfunc_check_conn,
+	[SL_ARG_CONN_INIT] = sl_kfunc_check_conn,
 	[SL_ARG_SLICE_BUFFER] = sl_kfunc_check_buffer,
 	[SL_ARG_SLICE_SIZE] = sl_kfunc_check_slice_size,
 };
@@ -329,6 +348,8 @@ static int set_result(struct sl_env *env, const struct sl_kfunc_args *args)
 		return sl_kfunc_set_slice(env, args);
 	if (kfunc->flags & (SL_KFUNC_NEW_OBJECT | SL_KFUNC_SHARES | SL_KFUNC_GIVES_NODE))
 		return sl_kfunc_set_object(env, args);
+	if (sl_kfunc_gives_conn(kfunc))
+		return sl_kfunc_set_conn(env, args);
 	if (kfunc->result_size) {
 		sl_reg_set_pointer(r0, SL_REG_MEM);
 		r0->flags = SL_REG_RDONLY | SL_REG_OR_NULL;
@@ -354,6 +375,8 @@ int sl_check_kfunc_call(struct sl_env *env, const struct bpf_insn *insn)
 		err = check_args(env, kfunc, &args);
 	if (!err)
 		err = sl_kfunc_object_call(env, &args);
+	if (!err)
+		err = sl_kfunc_conn_call(env, &args);
 	if (!err)
 		err = check_rcu(env, kfunc);
 	if (!err)

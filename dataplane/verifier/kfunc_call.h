@@ -14,6 +14,7 @@ struct sl_kfunc_args {
 	const struct sl_local_type *object; /* that is made or shared */
 	uint32_t release_id; /* reference that the call ends */
 	bool owning; /* what is shared is the caller's, so it is there */
+	uint32_t conn_ref; /* reference of the connection that is an argument */
 };
 
 /* kfunc_call.c */
@@ -29,6 +30,8 @@ int sl_check_sections(struct sl_env *env, const char *what);
 /* kfunc_dynptr.c: dynptrs, and slices of them. */
 int sl_kfunc_check_dynptr(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args);
 int sl_kfunc_check_buffer(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args);
+/* The size of the memory that the argument before is: as much of it may be read and written. */
+int sl_kfunc_check_pair_size(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args);
 int sl_kfunc_check_slice_size(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args);
 /* R0 of a function that gives a slice. -EINVAL when the program may not have it. */
 int sl_kfunc_set_slice(struct sl_env *env, const struct sl_kfunc_args *args);

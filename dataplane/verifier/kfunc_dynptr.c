@@ -60,6 +60,29 @@ static int check_buffer_size(struct sl_env *env, unsigned regno)
 	return err;
 }
 
+static int check_pair(struct sl_env *env, unsigned regno)
+{
+	int err = check_buffer_size(env, regno);
+
+	if (err && err != -ENOMEM)
+		sl_say(env, "arg#%u arg#%u memory, len pair leads to invalid memory access\n",
+			regno - 2, regno - 1);
+	return err;
+}
+
+int sl_kfunc_check_pair_size(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
+{
+	int err;
+
+	(void)args;
+	if (sl_env_reg(env, regno)->type != SL_REG_SCALAR) {
+		sl_say(env, "R%u is not a scalar\n", regno);
+		return -EINVAL;
+	}
+	err = check_pair(env, regno);
+	return err ? err : sl_mark_precise(env, regno);
+}
+
 int sl_kfunc_check_slice_size(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
 {
 	const struct sl_reg *size = sl_env_reg(env, regno);
@@ -69,11 +92,7 @@ int sl_kfunc_check_slice_size(struct sl_env *env, unsigned regno, struct sl_kfun
 	if (sl_reg_is_zero(&args->buffer)) {
 		err = sl_mark_precise(env, regno - 1);
 	} else {
-		err = check_buffer_size(env, regno);
-		if (err && err != -ENOMEM)
-			sl_say(env,
-				"arg#%u arg#%u memory, len pair leads to invalid memory access\n",
-				regno - 2, regno - 1);
+		err = check_pair(env, regno);
 	}
 	if (err)
 		return err;

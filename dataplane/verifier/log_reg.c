@@ -1,3 +1,4 @@
+#include "conn.h"
 #include "log.h"
 #include "map.h"
 #include "local_type.h"
@@ -21,6 +22,7 @@ static const char *const type_names[SL_REG_TYPES] = {
 	[SL_REG_SOCK_COMMON] = "sock_common",
 	[SL_REG_TCP_SOCK] = "tcp_sock",
 	[SL_REG_XDP_SOCK] = "xdp_sock",
+	[SL_REG_CONN] = "ptr",
 	[SL_REG_FUNC] = "func",
 	[SL_REG_OBJECT] = "ptr",
 	[SL_REG_DYNPTR] = "dynptr_ptr",
@@ -175,6 +177,8 @@ void sl_vlog_reg(struct sl_log *log, const struct sl_reg *reg, uint32_t frame)
 		reg->flags & SL_REG_OR_NULL ? "_or_null" : "");
 	if (reg->type == SL_REG_OBJECT)
 		sl_vlog(log, "_%s", reg->object->name);
+	if (reg->type == SL_REG_CONN)
+		sl_vlog(log, "_%s", sl_conn_type_name(reg));
 	if (reg->type == SL_REG_STACK) {
 		if (reg->frame != frame)
 			sl_vlog(log, "[%u]", reg->frame);

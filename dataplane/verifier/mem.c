@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "conn.h"
 #include "field.h"
 #include "map.h"
 #include "local_type.h"
@@ -336,6 +337,9 @@ static int check_kind(struct sl_env *env, unsigned regno, int32_t off, unsigned 
 	case SL_REG_OBJECT:
 		err = sl_object_check_access(env, regno, off, size);
 		break;
+	case SL_REG_CONN:
+		err = sl_conn_check_access(env, regno, off, size, access);
+		break;
 	case SL_REG_SOCKET:
 	case SL_REG_SOCK_COMMON:
 	case SL_REG_TCP_SOCK:
@@ -417,7 +421,7 @@ int sl_check_helper_mem(struct sl_env *env, unsigned regno, uint32_t size, enum 
 
 static bool has_own_accesses(uint8_t type)
 {
-	return type == SL_REG_CTX || type == SL_REG_CONST_MAP ||
+	return type == SL_REG_CTX || type == SL_REG_CONST_MAP || type == SL_REG_CONN ||
 	       (type >= SL_REG_SOCKET && type <= SL_REG_XDP_SOCK);
 }
 

@@ -33,6 +33,7 @@ const char *sl_reg_type_name(const struct sl_reg *reg)
 		[SL_REG_SOCK_COMMON] = { "sock_common", "sock_common_or_null" },
 		[SL_REG_TCP_SOCK] = { "tcp_sock", "tcp_sock_or_null" },
 		[SL_REG_XDP_SOCK] = { "xdp_sock", "xdp_sock_or_null" },
+		[SL_REG_CONN] = { "ptr_", "ptr_or_null_" },
 		[SL_REG_FUNC] = { "func", "func_or_null" },
 		[SL_REG_OBJECT] = { "ptr_", "ptr_or_null_" },
 		[SL_REG_DYNPTR] = { "dynptr_ptr", "dynptr_ptr_or_null" },

@@ -24,11 +24,15 @@ enum sl_reg_type {
 	SL_REG_SOCK_COMMON, /* of any, a request too */
 	SL_REG_TCP_SOCK,
 	SL_REG_XDP_SOCK,
+	SL_REG_CONN, /* a connection, always with a reference: conn.c */
 	SL_REG_FUNC, /* address of a subprogram */
 	SL_REG_OBJECT, /* an object that a program allocated */
 	SL_REG_DYNPTR, /* a dynptr: of slots, the two that hold one; of registers, a constant one */
 	SL_REG_TYPES
 };
+
+/* Which struct an SL_REG_CONN points to. */
+enum sl_conn_kind { SL_CONN_INSERTED, SL_CONN_INIT };
 
 enum sl_reg_flags {
 	SL_REG_OR_NULL = 1 << 0,
@@ -56,6 +60,7 @@ struct sl_reg {
 		uint32_t mem_size; /* SL_REG_MEM */
 		uint32_t func; /* SL_REG_FUNC: subprogram number */
 		uint32_t frame; /* SL_REG_STACK: call frame */
+		uint32_t conn; /* SL_REG_CONN: enum sl_conn_kind */
 		uint32_t dynptr; /* SL_REG_DYNPTR: enum sl_dynptr_type */
 	};
 	struct sl_map *map; /* SL_REG_CONST_MAP, _MAP_VALUE, _MAP_KEY */

@@ -159,6 +159,7 @@ static bool never_null(const struct sl_reg *reg)
 	case SL_REG_MAP_KEY:
 	case SL_REG_MEM:
 	case SL_REG_CONST_MAP:
+	case SL_REG_CONN:
 		return true;
 	}
 	return false;

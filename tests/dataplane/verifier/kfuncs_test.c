@@ -45,7 +45,6 @@ enum name {
 	XDP_PULL_DATA,
 	COPY_FROM_USER,
 	BITS_NEW,
-	CT_LOOKUP,
 	FROM_SKB,
 	FROM_SKB_RDONLY,
 	FROM_XDP,
@@ -84,7 +83,6 @@ static const char *const names[NAMES] = {
 	[XDP_PULL_DATA] = "bpf_xdp_pull_data",
 	[COPY_FROM_USER] = "bpf_copy_from_user_str",
 	[BITS_NEW] = "bpf_iter_bits_new",
-	[CT_LOOKUP] = "bpf_skb_ct_lookup",
 	[FROM_SKB] = "bpf_dynptr_from_skb",
 	[FROM_SKB_RDONLY] = "bpf_dynptr_from_skb_rdonly",
 	[FROM_XDP] = "bpf_dynptr_from_xdp",
@@ -372,8 +370,6 @@ static const struct row rows[] = {
 		{ CALL(COPY_FROM_USER), RETURN(0) } },
 	{ "proprietary", XDP, "cannot call kernel function from non-GPL compatible program",
 		{ CALL(RCU_LOCK), CALL(RCU_UNLOCK), RETURN(0) }, .proprietary = true },
-	{ "conntrack", CLS, ACCEPT, { CALL(CT_LOOKUP), RETURN(0) },
-		.ours = "kernel function bpf_skb_ct_lookup is not available: the connection tracker" },
 
 	/* Dynptrs of packets. Of a bool, only the lowest byte is the kernel's answer. */
 	{ "slice_of_xdp", XDP, ACCEPT,
