@@ -70,7 +70,6 @@ static void set_up(struct sl_ctx *ctx, const struct __sk_buff *skb, struct rte_m
 {
 	sl_packet_begin_skb(ctx, m);
 	ctx->hash_state = SL_HASH_NONE; /* nothing has computed one */
-	ctx->at_ingress = true;
 	ctx->ifindex = skb->ifindex > SL_TEST_IFINDEX ? skb->ifindex : SL_TEST_IFINDEX;
 	/* The loopback interface has no broadcast address. */
 	if (ctx->ifindex == SL_TEST_IFINDEX && ctx->pkt_type == SL_PKT_BROADCAST)

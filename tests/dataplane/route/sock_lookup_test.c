@@ -43,10 +43,13 @@ enum {
 	AT_TCP = 240,
 	PACKET = 400,
 	INSNS_MAX = 512,
-	LOOK_UPS = 2500,
+	LOOK_UPS = 240, /* each of ours asks the kernel for all sockets */
 };
 
-enum found { FOUND = 1, FULL = 2, IS_TCP = 4, LISTENER = 8, ASSIGNED = 16 };
+/* What `use` writes, in place of the fields. */
+enum { AT_HEADERS = 80, AT_CHECK = 160, AT_MAKE = 168, AT_ASSIGN = 176 };
+
+enum found { FOUND = 1, FULL = 2, IS_TCP = 4, LISTENER = 8 };
 
 struct program {
 	struct bpf_insn insns[INSNS_MAX];
@@ -343,6 +346,11 @@ static const struct spec specs[] = {
 	{ SOCK_STREAM, "::", 0, .peer = "::ffff:127.0.0.1", .peer_port = 1004 },
 	{ SOCK_STREAM, "0.0.0.0", 0, .peer = "127.0.0.1", .peer_port = 1006 },
 	{ SOCK_STREAM, "0.0.0.0", 0, .peer = "127.0.0.1", .peer_port = 1010 },
+	{ SOCK_STREAM, "0.0.0.0", 0, .peer = "127.0.0.1", .peer_port = 1010 },
+	{ SOCK_STREAM, "0.0.0.0", 0, .peer = "127.0.0.1", .peer_port = 1010 },
+	{ SOCK_STREAM, "0.0.0.0", 0, .peer = "127.0.0.1", .peer_port = 1010 },
+	{ SOCK_STREAM, "0.0.0.0", 0, .peer = "127.0.0.1", .peer_port = 1010 },
+	{ SOCK_STREAM, "0.0.0.0", 0, .peer = "127.0.0.1", .peer_port = 1010 },
 	{ SOCK_DGRAM, "127.0.0.1", 2000, .reuse_address = true, .mark = 8 },
 	{ SOCK_DGRAM, "0.0.0.0", 2000, .reuse_address = true, .priority = 2 },
 	{ SOCK_DGRAM, "::", 2001 },
@@ -607,4 +615,105 @@ TEST(sock_lookup, finds_as_the_kernel)
 	EXPECT_GT(found_kinds[FOUND | FULL], 0u);
 	EXPECT_GT(found_kinds[FOUND], 0u);
 	EXPECT_GT(found_kinds[0], 0u);
+}
+
+/* The cookie helpers' result with the headers in the packet, TCP's 40 bytes on. */
+static void ask_cookie(struct program *p, int helper, int ip_len, int to)
+{
+	add(p, MOV_X(1, 9));
+	add(p, MOV_X(2, 7));
+	add(p, ADD_K(2, AT_HEADERS));
+	add(p, MOV_K(3, ip_len));
+	add(p, MOV_X(4, 7));
+	add(p, ADD_K(4, AT_HEADERS + 40));
+	add(p, MOV_K(5, 20));
+	add(p, CALL(helper));
+	add(p, STORE(BPF_DW, 7, 0, (int16_t)to));
+}
+
+static void make_use(struct program *p, int len, int ip_len)
+{
+	uint32_t none;
+
+	make(p, true, BPF_FUNC_skc_lookup_tcp, len);
+	/* Up to the look-up. */
+	for (p->count = 0; p->insns[p->count].imm != BPF_FUNC_skc_lookup_tcp; p->count++)
+		;
+	p->count++;
+	none = if_found(p, FOUND);
+	add(p, MOV_X(9, 8));
+	ask_cookie(p, BPF_FUNC_tcp_check_syncookie, ip_len, AT_CHECK);
+	ask_cookie(p, BPF_FUNC_tcp_gen_syncookie, ip_len, AT_MAKE);
+	for (int flags = 0; flags < 2; flags++) {
+		add(p, MOV_X(1, 6));
+		add(p, MOV_X(2, 9));
+		add(p, MOV_K(3, flags));
+		add(p, CALL(BPF_FUNC_sk_assign));
+		add(p, STORE(BPF_DW, 7, 0, (int16_t)(AT_ASSIGN + 8 * flags)));
+	}
+	add(p, MOV_X(1, 9));
+	add(p, CALL(BPF_FUNC_sk_release));
+	land(p, none);
+	add(p, MOV_K(0, 0));
+	add(p, EXIT);
+}
+
+static void random_headers(uint8_t *headers)
+{
+	struct tcphdr th = { .doff = rand() % 8 ? 5 : 6 };
+
+	th.syn = rand() % 2;
+	th.ack = rand() % 2;
+	th.rst = rand() % 8 == 0;
+	th.fin = rand() % 8 == 0;
+	headers[0] = rand() % 8 ? (rand() % 2 ? 0x45 : 0x60) : (uint8_t)rand();
+	memcpy(headers + 40, &th, sizeof(th));
+}
+
+static unsigned errors[256];
+
+static void compare_use(int len, int ip_len)
+{
+	uint8_t packet[SIDES][PACKET], before[PACKET];
+	struct program p;
+	int fd[SIDES];
+	char what[64];
+
+	make_use(&p, len, ip_len);
+	for (enum side s = 0; s < SIDES; s++) {
+		fd[s] = prog_new(s, BPF_PROG_TYPE_SCHED_CLS, p.insns, p.count);
+		ASSERT_GE(fd[s], 0);
+	}
+	for (unsigned i = 0; i < LOOK_UPS / 2 && !sl_test_has_failed(); i++) {
+		random_packet(before, len == 12 ? AF_INET : AF_INET6);
+		random_headers(before + AT_HEADERS);
+		for (enum side s = 0; s < SIDES; s++) {
+			memcpy(packet[s], before, PACKET);
+			ASSERT_EQ(run(s, fd[s], packet[s], 0), 0);
+		}
+		errors[(uint8_t)-packet[KERNEL][AT_CHECK]]++;
+		errors[(uint8_t)-packet[KERNEL][AT_MAKE]]++;
+		errors[(uint8_t)-packet[KERNEL][AT_ASSIGN]]++;
+		snprintf(what, sizeof(what), "IP header of %d", ip_len);
+		if (memcmp(packet[KERNEL], packet[SLUICE], PACKET) != 0)
+			report(before, packet, what);
+	}
+	for (enum side s = 0; s < SIDES; s++)
+		close(fd[s]);
+}
+
+TEST(sock_lookup, cookies_and_assignment_fail_as_in_the_kernel)
+{
+	if (!ready())
+		return;
+	srand(2);
+	for (int len = 12; len <= 36; len += 24) {
+		compare_use(len, 19);
+		compare_use(len, 20);
+		compare_use(len, 40);
+	}
+	EXPECT_GT(errors[EINVAL], 0u);
+	EXPECT_GT(errors[ENOENT], 0u);
+	EXPECT_GT(errors[EPROTONOSUPPORT], 0u);
+	EXPECT_GT(errors[EOPNOTSUPP], 0u);
 }
