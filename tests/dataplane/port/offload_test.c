@@ -19,6 +19,7 @@
 #include <rte_ip.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
+#include <sluice/tunnel.h>
 
 #include "bed.h"
 #include "client.h"
@@ -620,5 +621,56 @@ TEST(offload, what_headers_do_not_bear_is_dropped_and_counted)
 		EXPECT_EQ(0u, ring_receive_all(&bed.b));
 		TRACE_POP();
 	}
+	bed_close(&bed);
+}
+
+/* The pieces of each packet are what the kernel sends without a tunnel. */
+TEST(offload, tunnels_carry_complete_packets)
+{
+	enum { OUTER = ETH_HLEN + 20 + 8 + 8 };
+	static const struct sluice_tunnel_address local = { .family = 4, .bytes = { 10, 9, 0, 2 } };
+	static const struct sluice_tunnel_address remote = { .family = 4,
+		.bytes = { 10, 9, 0, 1 } };
+	struct sluice_tunnel_options options = { .name = "tunnel",
+		.kind = SLUICE_TUNNEL_VXLAN,
+		.flags = SLUICE_TUNNEL_NEXTHOP,
+		.remote = remote,
+		.nexthop = { 2, 0x99 } };
+	const struct asked *kernel;
+	uint32_t tunnel, sent = 0;
+	uint8_t frame[BYTES];
+	struct bed bed;
+
+	ORACLE_OR_SKIP();
+	kernel = kernel_said();
+	if (kernel->skipped)
+		SKIP("no TAP device for this user: %s", strerror(kernel->skipped));
+	ASSERT_TRUE(bed_open(&bed, 2));
+	options.local[0] = local;
+	options.underlay = bed.b.ifindex;
+	ASSERT_EQ(0, sluice_tunnel_add(&options, &tunnel));
+	ASSERT_EQ(0, sluice_port_pass_to(bed.a.ifindex, tunnel));
+	for (unsigned k = 0; k < KINDS; k++) {
+		const struct outcome *expected = &kernel->of[k][0];
+		struct outcome got = { .frames = 0 };
+		struct rte_mbuf *m;
+
+		if (kinds[k].len > 1400 && (!kinds[k].mss || kinds[k].mss > 1400))
+			continue;
+		TRACE_PUSH("%s", kinds[k].name);
+		make_frame(&kinds[k], frame);
+		m = new_packet(frame, kinds[k].len);
+		ask_as_guest(&kinds[k], m);
+		ring_send_mbuf(&bed.a, m);
+		settle(&bed.a, ++sent);
+		receive_from_ring(&bed.b, &got);
+		EXPECT_EQ(expected->frames, got.frames);
+		for (unsigned i = 0; i < expected->frames && i < got.frames; i++) {
+			EXPECT_EQ(expected->len[i] + OUTER, got.len[i]);
+			EXPECT_MEMEQ(expected->bytes[i], got.bytes[i] + OUTER, expected->len[i]);
+		}
+		TRACE_POP();
+	}
+	EXPECT_EQ(0, sluice_port_remove(tunnel));
 	bed_close(&bed);
 }
