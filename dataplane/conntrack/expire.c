@@ -8,7 +8,7 @@
  * again, a part of it at a time: all of it takes about a second when little is to be done. What it
  * has not come to yet is found by nobody all the same.
  */
-enum { BUCKETS_AT_ONCE = 4096 };
+enum { BUCKETS_AT_ONCE = 32768 };
 
 static bool is_dead(struct sl_conn_entry *entry, uint32_t now)
 {
