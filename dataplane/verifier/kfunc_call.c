@@ -149,8 +149,10 @@ static int check_iter(struct sl_env *env, unsigned regno, struct sl_kfunc_args *
 	const struct sl_kfunc *kfunc = args->kfunc;
 	const struct sl_reg *reg = sl_env_reg(env, regno);
 	uint32_t slots = kfunc->iter_bytes / 8;
-	int err;
+	int err = sl_check_argument_offset(env, regno);
 
+	if (err)
+		return err;
 	if (reg->type != SL_REG_STACK) {
 		sl_say(env, "arg#%u expected pointer to an iterator on stack\n", regno - 1);
 		return -EINVAL;
@@ -168,6 +170,10 @@ static int check_iter(struct sl_env *env, unsigned regno, struct sl_kfunc_args *
 
 static int check_irq_flag(struct sl_env *env, unsigned regno, struct sl_kfunc_args *args)
 {
+	int err = sl_check_argument_offset(env, regno);
+
+	if (err)
+		return err;
 	if (sl_env_reg(env, regno)->type != SL_REG_STACK) {
 		sl_say(env, "arg#%u doesn't point to an irq flag on stack\n", regno - 1);
 		return -EINVAL;

@@ -280,7 +280,7 @@ int sl_check_may_goto(struct sl_env *env, const struct bpf_insn *insn, uint32_t 
 	before = parent ? sl_prune_previous(env, env->insn, parent->depth) : NULL;
 	err = sl_explore_push(env, env->insn + 1, &round);
 	if (err)
-		return err;
+		return err == -EFAULT ? -ENOMEM : err; /* as the kernel has it here */
 	round->may_gotos++;
 	if (before)
 		sl_loops_widen(env, before, round);

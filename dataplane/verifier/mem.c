@@ -134,6 +134,12 @@ int sl_check_plain_pointer(struct sl_env *env, const struct sl_reg *reg, unsigne
 	const char *name = sl_reg_type_name(reg);
 	char tnum[64];
 
+	/* Nothing is known of what was never written, or is gone with a call. */
+	if (reg->type == SL_REG_NOT_INIT) {
+		sl_say(env, "variable %s access var_off=(0x0; 0xffffffffffffffff) disallowed\n",
+			name);
+		return -EACCES;
+	}
 	if (reg->off < 0) {
 		sl_say(env, "negative offset %s ptr R%u off=%d disallowed\n", name, regno,
 			reg->off);

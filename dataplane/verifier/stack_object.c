@@ -173,7 +173,7 @@ int sl_iter_next(struct sl_env *env, uint32_t frame, uint32_t index)
 		before = parent ? sl_prune_previous(env, env->insn, parent->depth) : NULL;
 		err = sl_explore_push(env, env->insn + 1, &round);
 		if (err)
-			return err;
+			return err == -EFAULT ? -ENOMEM : err; /* as the kernel has it here */
 		iter_of(round, frame, index)->iter.depth++;
 		if (before)
 			sl_loops_widen(env, before, round);

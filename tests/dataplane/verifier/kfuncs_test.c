@@ -217,6 +217,11 @@ static const struct row rows[] = {
 			LDX(BPF_W, R0, R0, 0), EXIT } },
 
 	/* And those that do not. */
+	{ "next_of_nothing", XDP, "variable ? access var_off=(0x0; 0xffffffffffffffff) disallowed",
+		{ NEW(-8, 0, 3), CALL(ITER_NEXT), RETURN(0) } },
+	{ "restore_of_nothing", XDP,
+		"variable ? access var_off=(0x0; 0xffffffffffffffff) disallowed",
+		{ SAVE(-8), CALL(IRQ_RESTORE), RETURN(0) } },
 	{ "leak", XDP, "would lead to reference leak", { NEW(-8, 0, 3), RETURN(0) } },
 	{ "not_new", XDP, "expected an initialized iter_num as arg #0", { NEXT(-8), RETURN(0) } },
 	{ "destroyed_not_new", XDP, "expected an initialized iter_num as arg #0",
@@ -872,4 +877,49 @@ TEST(kfuncs, rows)
 		check_row(&rows[i]);
 	free(sluice.log);
 	free(kernel.log);
+}
+
+/* A round of an iterator where as many branches are open as there may be. */
+static int load_after_branches(const struct side *side, uint32_t branches)
+{
+	const struct bpf_insn begin[] = { NEW(-8, 0, 3), HELPER(BPF_FUNC_get_prandom_u32) },
+			      end[] = { NEXT(-8), DESTROY(-8), RETURN(0) };
+	static struct bpf_insn insns[9000];
+	static char log[1 << 16];
+	uint32_t count = sl_array_size(begin);
+	union bpf_attr attr;
+	long fd;
+
+	memcpy(insns, begin, sizeof(begin));
+	for (uint32_t i = 0; i < branches; i++)
+		insns[count++] = JMP_K(BPF_JEQ, R0, (int32_t)i + 1, 0);
+	memcpy(insns + count, end, sizeof(end));
+	count += sl_array_size(end);
+	for (uint32_t i = 0; i < count; i++)
+		if (insns[i].code == (BPF_JMP | BPF_CALL) &&
+			insns[i].src_reg == BPF_PSEUDO_KFUNC_CALL)
+			insns[i].imm = (int32_t)numbers[insns[i].imm];
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = XDP;
+	attr.insns = (uint64_t)insns;
+	attr.insn_cnt = count;
+	attr.license = (uint64_t)"GPL";
+	attr.log_buf = (uint64_t)log;
+	attr.log_size = sizeof(log);
+	attr.log_level = 4;
+	fd = side->bpf(BPF_PROG_LOAD, &attr, sizeof(attr));
+	if (fd < 0)
+		return -errno;
+	close((int)fd);
+	return 0;
+}
+
+TEST(kfuncs, iterator_among_open_branches)
+{
+	ORACLE_OR_SKIP();
+	if (!find_numbers())
+		SKIP("the kernel does not show its BTF");
+	EXPECT_EQ(load_after_branches(&sluice, 8193), load_after_branches(&kernel, 8193));
+	EXPECT_EQ(load_after_branches(&sluice, 8192), load_after_branches(&kernel, 8192));
+	EXPECT_EQ(load_after_branches(&sluice, 8192), -ENOMEM);
 }

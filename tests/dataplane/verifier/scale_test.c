@@ -61,6 +61,45 @@ TEST(scale, counts_are_the_kernels)
 	free(insns);
 }
 
+/* As many branches left open as there may be, and then `last`. */
+static void check_open_branches(uint32_t branches, struct bpf_insn last)
+{
+	const uint32_t count = branches + 5;
+	struct bpf_insn *insns = calloc(count, sizeof(*insns));
+	static char ours[1 << 16], theirs[1 << 16];
+	int err, kernel_err;
+
+	ASSERT_NE(insns, NULL);
+	insns[0] = HELPER(BPF_FUNC_get_prandom_u32);
+	for (uint32_t i = 1; i <= branches; i++)
+		insns[i] = JMP_K(BPF_JEQ, 0, (int32_t)i, 0);
+	insns[count - 4] = last;
+	insns[count - 3] = JA(0);
+	insns[count - 2] = MOV_K(0, 0);
+	insns[count - 1] = EXIT;
+	err = both_ours(BPF_PROG_TYPE_XDP, insns, count, 4, true, ours, sizeof(ours), NULL);
+	kernel_err = both_kernel(BPF_PROG_TYPE_XDP, insns, count, 4, true, theirs, sizeof(theirs));
+	TRACE_PUSH("%u branches: %.300s\n%.300s", branches, ours, theirs);
+	EXPECT_EQ(err, kernel_err);
+	if (err)
+		EXPECT_CONTAINS(ours, "The sequence of 8193 jumps is too complex.");
+	TRACE_POP();
+	free(insns);
+}
+
+TEST(scale, open_branches_are_bounded)
+{
+	const struct bpf_insn may_goto = INSN(BPF_JMP | 0xe0, 0, 0, 1, 0);
+
+	ORACLE_OR_SKIP();
+	sl_prog_set_free_hooks(sl_facts_free, NULL, sl_map_unref);
+	check_open_branches(9000, JA(0));
+	check_open_branches(8191, JMP_K(BPF_JEQ, 0, 77777, 0));
+	check_open_branches(8192, JMP_K(BPF_JEQ, 0, 77777, 0));
+	check_open_branches(8191, may_goto);
+	check_open_branches(8192, may_goto);
+}
+
 /* Memory is refused at the limit, and what was given back can be had again. */
 TEST(scale, memory_is_bounded)
 {
