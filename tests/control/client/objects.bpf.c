@@ -83,11 +83,25 @@ static _Bool less(struct bpf_rb_node *a, const struct bpf_rb_node *b)
 	return OF(struct item, in_tree, a)->key < OF(struct item, in_tree, b)->key;
 }
 
+/* Of a union any member may be meant, the longer ones too. */
+struct choice {
+	union {
+		__u32 half;
+		__u64 whole;
+	};
+};
+
 SEC("tc")
 int unused(struct __sk_buff *skb)
 {
 	struct item *item = NEW(struct item);
+	struct choice *choice = NEW(struct choice);
 	__u64 sum;
+
+	if (choice) {
+		choice->whole = skb->len;
+		DROP(choice);
+	}
 
 	if (!item)
 		return -1;
