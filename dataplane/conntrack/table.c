@@ -96,7 +96,19 @@ struct chain {
 	const struct sl_conn_tuple *tuple;
 	struct sl_conn_zone zone;
 	uint16_t id;
+	uint64_t hash;
 };
+
+static struct chain chain_for(
+	const struct sl_conn_tuple *tuple, struct sl_conn_zone zone, uint16_t id)
+{
+	return (struct chain){ tuple, zone, id, sl_conn_hash(tuple, id) };
+}
+
+static uint32_t *bucket_of(const struct chain *chain)
+{
+	return &sl_conns.buckets[chain->hash >> (64 - SL_CONN_BUCKET_BITS)];
+}
 
 static bool is_of(const struct sl_conn *conn, unsigned dir, const struct chain *chain)
 {
@@ -106,7 +118,7 @@ static bool is_of(const struct sl_conn *conn, unsigned dir, const struct chain *
 
 static uint32_t head_of(const struct chain *chain)
 {
-	return __atomic_load_n(sl_conn_bucket(chain->tuple, chain->id), __ATOMIC_ACQUIRE);
+	return __atomic_load_n(bucket_of(chain), __ATOMIC_ACQUIRE);
 }
 
 /* 0, or the link to what is in the chain from `link` on and neither dead nor `but`. */
@@ -118,8 +130,8 @@ static uint32_t find(uint32_t link, const struct chain *chain, const struct sl_c
 		unsigned dir = (link - 1) & 1;
 		uint32_t state = __atomic_load_n(&entry->state, __ATOMIC_ACQUIRE);
 
-		if (conn != but && is_of(conn, dir, chain) && !sl_conn_is_dying(conn) &&
-			!((state & SL_CONN_LIVE) && bury_expired(conn)))
+		if (entry->hash[dir] == chain->hash && conn != but && is_of(conn, dir, chain) &&
+			!sl_conn_is_dying(conn) && !((state & SL_CONN_LIVE) && bury_expired(conn)))
 			return link;
 		link = __atomic_load_n(&entry->next[dir], __ATOMIC_ACQUIRE);
 	}
@@ -153,13 +165,13 @@ static struct sl_conn *peek_in(const struct chain *chain, uint8_t *ret_dir)
 struct sl_conn *sl_conn_peek(
 	const struct sl_conn_tuple *tuple, struct sl_conn_zone zone, uint8_t *ret_dir)
 {
-	struct chain chain = { tuple, zone, sl_conn_zone_id(zone, SL_CONN_ORIGINAL) };
+	struct chain chain = chain_for(tuple, zone, sl_conn_zone_id(zone, SL_CONN_ORIGINAL));
 	uint16_t reply_id = sl_conn_zone_id(zone, SL_CONN_REPLY);
 	struct sl_conn *conn = peek_in(&chain, ret_dir);
 
 	if (conn || reply_id == chain.id)
 		return conn;
-	chain.id = reply_id;
+	chain = chain_for(tuple, zone, reply_id);
 	return peek_in(&chain, ret_dir);
 }
 
@@ -210,7 +222,7 @@ static uint32_t link_of(const struct sl_conn_entry *entry, unsigned dir)
 bool sl_conn_is_taken(const struct sl_conn_tuple *tuple, const struct sl_conn *but)
 {
 	struct sl_conn_zone zone = sl_conn_zone_of(but);
-	struct chain chain = { tuple, zone, sl_conn_zone_id(zone, SL_CONN_REPLY) };
+	struct chain chain = chain_for(tuple, zone, sl_conn_zone_id(zone, SL_CONN_REPLY));
 	uint32_t link = head_of(&chain);
 
 	while ((link = find(link, &chain, but)) != 0) {
@@ -228,16 +240,17 @@ static struct chain chain_of(const struct sl_conn *conn, unsigned dir)
 {
 	struct sl_conn_zone zone = sl_conn_zone_of(conn);
 
-	return (struct chain){ sl_conn_tuple_of(conn, dir), zone, sl_conn_zone_id(zone, dir) };
+	return chain_for(sl_conn_tuple_of(conn, dir), zone, sl_conn_zone_id(zone, dir));
 }
 
 static bool push(struct sl_conn *conn, unsigned dir)
 {
 	struct sl_conn_entry *entry = sl_conn_entry_of(conn);
 	struct chain chain = chain_of(conn, dir);
-	uint32_t *bucket = sl_conn_bucket(chain.tuple, chain.id);
+	uint32_t *bucket = bucket_of(&chain);
 	uint32_t head = __atomic_load_n(bucket, __ATOMIC_ACQUIRE);
 
+	entry->hash[dir] = chain.hash;
 	do {
 		if (find(head, &chain, conn))
 			return false;

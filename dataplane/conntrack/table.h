@@ -22,8 +22,9 @@ enum { SL_CONN_LIVE = 1 << 0 };
 
 /* Before each struct nf_conn. A link is the number of an entry twice plus the direction, plus 1. */
 struct sl_conn_entry {
-	uint32_t
-		next[SL_CONN_DIRS]; /* written before it is linked, then by the background thread */
+	/* Written before it is linked; the links then by the background thread. */
+	uint32_t next[SL_CONN_DIRS];
+	uint64_t hash[SL_CONN_DIRS]; /* tells most others from it */
 	uint32_t state; /* release by who inserts, acquire by who finds */
 	uint8_t linked; /* directions that are in the table; inserter, then background thread */
 } sl_cache_aligned;
@@ -40,7 +41,7 @@ struct sl_conn_table {
 	struct sl_pool pool;
 };
 
-enum { SL_CONN_BUCKET_BITS = 19, SL_CONN_TUPLE_KEY = 39 /* all but the direction */ };
+enum { SL_CONN_BUCKET_BITS = 20, SL_CONN_TUPLE_KEY = 39 /* all but the direction */ };
 
 extern struct sl_conn_table sl_conns;
 
@@ -103,13 +104,13 @@ static inline bool sl_conn_tuple_equal(const struct sl_conn_tuple *a, const stru
 	return memcmp(a, b, SL_CONN_TUPLE_KEY) == 0;
 }
 
-static inline uint32_t *sl_conn_bucket(const struct sl_conn_tuple *tuple, uint16_t zone_id)
+/* Its highest bits say which bucket. */
+static inline uint64_t sl_conn_hash(const struct sl_conn_tuple *tuple, uint16_t zone_id)
 {
 	uint64_t seed[SL_HASH_SEEDS] = { sl_conns.seed[0], sl_conns.seed[1] ^ zone_id,
 		sl_conns.seed[2] };
 
-	return &sl_conns.buckets[sl_hash_key(tuple, SL_CONN_TUPLE_KEY, seed) >>
-				 (64 - SL_CONN_BUCKET_BITS)];
+	return sl_hash_key(tuple, SL_CONN_TUPLE_KEY, seed);
 }
 
 /* Its time is over, and nobody finds it any more. */
