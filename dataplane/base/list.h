@@ -37,8 +37,13 @@ static inline void sl_list_del(struct sl_list *node)
 
 #define sl_list_entry(node, type, member) sl_container_of(node, type, member)
 
-#define sl_list_for_each(pos, head, member)                                                       \
-	for (pos = sl_list_entry((head)->next, __typeof__(*pos), member); &pos->member != (head); \
+/* Behind the last entry `pos` is none: its member's address is computed, not taken. */
+#define sl_list_of_entry(pos, member) \
+	((struct sl_list *)((char *)(pos) + offsetof(__typeof__(*pos), member)))
+
+#define sl_list_for_each(pos, head, member)                               \
+	for (pos = sl_list_entry((head)->next, __typeof__(*pos), member); \
+		sl_list_of_entry(pos, member) != (head);                  \
 		pos = sl_list_entry(pos->member.next, __typeof__(*pos), member))
 
 /* Like sl_list_for_each; `pos` may be removed or freed in the body. */
