@@ -274,7 +274,8 @@ int map_program_run(
 	union bpf_attr attr;
 
 	memcpy(packet + FLAGS_AT, &flags, sizeof(flags));
-	memcpy(packet + KEY_AT, key, p->key_size);
+	if (key)
+		memcpy(packet + KEY_AT, key, p->key_size);
 	memcpy(packet + at, value, len - at);
 	memset(&attr, 0, sizeof(attr));
 	attr.test.prog_fd = (uint32_t)p->fd;

@@ -10,8 +10,10 @@
 #include "both.h"
 #include "cpu.h"
 #include "defs.h"
+#include "fd.h"
 #include "map_program.h"
 #include "oracle.h"
+#include "rcu.h"
 #include "test.h"
 
 /*
@@ -699,5 +701,10 @@ TEST(map_threads, two_threads_see_what_the_kernel_lets_them_see)
 		TRACE_PUSH("%s", rows[i].name);
 		compare_answers(answers);
 		TRACE_POP();
+	}
+	/* The last program, its map, and what that holds go one after the other, before the process. */
+	for (unsigned i = 0; i < 4; i++) {
+		sl_fd_reap();
+		sl_rcu_barrier();
 	}
 }
