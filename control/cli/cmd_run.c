@@ -6,16 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon.h"
 #include "executable.h"
 #include "verb.h"
 
-/* Where the preload library is, from the directory of this executable: built, installed. */
-static const char *const library_places[] = {
-	"../shim/" SLUICE_LOCAL_LIBRARY,
-	SLUICE_LIBDIR_FROM_BINDIR "/" SLUICE_LOCAL_LIBRARY,
-};
+/* Where the preload libraries are, from the directory of this executable: built, installed. */
+static const char *const library_dirs[] = { "../shim", SLUICE_LIBDIR_FROM_BINDIR };
 
-static bool find_library(char *path, size_t size)
+static bool find_library(const char *name, char *path, size_t size)
 {
 	char self[PATH_MAX], candidate[2 * PATH_MAX];
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -24,10 +22,10 @@ static bool find_library(char *path, size_t size)
 		return false;
 	self[len] = 0;
 	*strrchr(self, '/') = 0;
-	for (size_t i = 0; i < sizeof(library_places) / sizeof(library_places[0]); i++) {
+	for (size_t i = 0; i < sizeof(library_dirs) / sizeof(library_dirs[0]); i++) {
 		char resolved[PATH_MAX];
 
-		snprintf(candidate, sizeof(candidate), "%s/%s", self, library_places[i]);
+		snprintf(candidate, sizeof(candidate), "%s/%s/%s", self, library_dirs[i], name);
 		if (!realpath(candidate, resolved))
 			continue;
 		snprintf(path, size, "%s", resolved);
@@ -54,7 +52,8 @@ static int preload(const char *library)
 
 int sl_cmd_run(int argc, char **argv)
 {
-	char library[PATH_MAX], command[PATH_MAX];
+	char library[PATH_MAX], command[PATH_MAX], reason[SL_DAEMON_REASON];
+	const char *name;
 	bool local = false;
 	int i, err;
 
@@ -67,12 +66,13 @@ int sl_cmd_run(int argc, char **argv)
 			return sl_cli_usage("run: unknown option '%s'", argv[i]);
 		local = true;
 	}
-	if (!local)
-		return sl_cli_usage("run: say --local: there is no daemon to connect to");
 	if (i >= argc)
 		return sl_cli_usage("run: no command given");
-	if (!find_library(library, sizeof(library)))
-		return sl_cli_fail("run: " SLUICE_LOCAL_LIBRARY " is not where sluice expects it");
+	name = local ? SLUICE_LOCAL_LIBRARY : SLUICE_LIBRARY;
+	if (!find_library(name, library, sizeof(library)))
+		return sl_cli_fail("run: %s is not where sluice expects it", name);
+	if (!local && sl_daemon_call("daemon.info", NULL, NULL, NULL, NULL, reason) != 0)
+		return sl_cli_fail("run: %s", reason);
 	/* The loader splits the list at these. */
 	if (strpbrk(library, " :"))
 		return sl_cli_fail("run: cannot preload '%s': blank or colon in its path", library);

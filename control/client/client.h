@@ -6,6 +6,7 @@
  */
 enum sl_client_target {
 	SL_CLIENT_IN_PROCESS, /* sluice_bpf() of this process: the default */
+	SL_CLIENT_DAEMON, /* that of SLUICE_SOCKET, or the usual one */
 	SL_CLIENT_KERNEL, /* the running kernel, for comparisons */
 };
 

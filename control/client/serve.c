@@ -6,9 +6,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include <sluice/bpf.h>
-
-#include "serve_xsk.h"
+#include "api.h"
 
 /*
  * How deep this thread is in our own code. The background thread never is, which is harmless: of
@@ -30,7 +28,7 @@ static bool serve_perf_event_open(const long *args, long *ret_result)
 	long ret;
 
 	sl_serve_inside++;
-	ret = sluice_perf_event_open(
+	ret = sl_serve_api()->perf_event_open(
 		(const struct perf_event_attr *)args[0], args[1], args[2], args[3], args[4]);
 	sl_serve_inside--;
 	if (ret < 0 && errno == ENOENT) {
@@ -56,7 +54,7 @@ bool sl_serve_syscall(long nr, const long args[6], long *ret_result)
 	if (nr != SYS_bpf)
 		return false;
 	sl_serve_inside++;
-	*ret_result = sluice_bpf(args[0], (union bpf_attr *)args[1], args[2]);
+	*ret_result = sl_serve_api()->bpf(args[0], (union bpf_attr *)args[1], args[2]);
 	sl_serve_inside--;
 	if (*ret_result >= 0)
 		errno = saved;
@@ -66,18 +64,19 @@ bool sl_serve_syscall(long nr, const long args[6], long *ret_result)
 bool sl_serve_mmap(
 	void *addr, size_t len, int prot, int flags, int fd, off_t offset, void **ret_result)
 {
+	const struct sl_api *api = sl_serve_api();
 	int saved = errno;
 	void *mapped;
 
 	if (fd < 0 || sl_serve_inside)
 		return false;
 	sl_serve_inside++;
-	mapped = sluice_ringbuf_mmap(addr, len, prot, flags, fd, offset);
+	mapped = api->ringbuf_mmap(addr, len, prot, flags, fd, offset);
 	if (mapped == MAP_FAILED && (errno == ENODEV || errno == EBADF) &&
 		__atomic_load_n(&have_events, __ATOMIC_RELAXED))
-		mapped = sluice_perf_mmap(addr, len, prot, flags, fd, offset);
-	if (mapped == MAP_FAILED && (errno == ENODEV || errno == EBADF)) {
-		mapped = sl_serve_xsk_mmap(addr, len, prot, flags, fd, offset);
+		mapped = api->perf_mmap(addr, len, prot, flags, fd, offset);
+	if (mapped == MAP_FAILED && (errno == ENODEV || errno == EBADF) && api->xsk_mmap) {
+		mapped = api->xsk_mmap(addr, len, prot, flags, fd, offset);
 		if (mapped == MAP_FAILED && errno == ENOTSOCK)
 			errno = ENODEV;
 	}
@@ -99,7 +98,7 @@ bool sl_serve_munmap(void *addr, size_t len, int *ret_result)
 	if (!serve_events())
 		return false;
 	sl_serve_inside++;
-	*ret_result = sluice_perf_munmap(addr, len);
+	*ret_result = sl_serve_api()->perf_munmap(addr, len);
 	sl_serve_inside--;
 	if (*ret_result == 0)
 		errno = saved;
@@ -113,7 +112,7 @@ bool sl_serve_ioctl(int fd, unsigned long request, unsigned long arg, int *ret_r
 	if (_IOC_TYPE(request) != _IOC_TYPE(PERF_EVENT_IOC_ENABLE) || !serve_events())
 		return false;
 	sl_serve_inside++;
-	ret = sluice_perf_ioctl(fd, request, arg);
+	ret = sl_serve_api()->perf_ioctl(fd, request, arg);
 	sl_serve_inside--;
 	if (ret < 0 && (errno == ENOTTY || errno == EBADF)) {
 		errno = saved;
@@ -127,14 +126,15 @@ bool sl_serve_ioctl(int fd, unsigned long request, unsigned long arg, int *ret_r
 
 int sl_serve_epoll_fd(int fd)
 {
+	const struct sl_api *api = sl_serve_api();
 	int saved = errno, event_fd;
 
 	if (sl_serve_inside)
 		return fd;
 	sl_serve_inside++;
-	event_fd = sluice_ringbuf_event_fd(fd);
-	if (event_fd < 0)
-		sl_serve_xsk_watch(fd);
+	event_fd = api->ringbuf_event_fd(fd);
+	if (event_fd < 0 && api->xsk_watch)
+		api->xsk_watch(fd);
 	sl_serve_inside--;
 	errno = saved;
 	return event_fd < 0 ? fd : event_fd;
@@ -142,7 +142,15 @@ int sl_serve_epoll_fd(int fd)
 
 void sl_serve_before_wait(void)
 {
-	if (!sl_serve_inside)
-		sluice_ringbuf_before_wait();
-	sl_serve_xsk_before_wait();
+	const struct sl_api *api = sl_serve_api();
+	int saved = errno;
+
+	if (sl_serve_inside)
+		return;
+	sl_serve_inside++;
+	api->ringbuf_before_wait();
+	sl_serve_inside--;
+	if (api->xsk_before_wait)
+		api->xsk_before_wait();
+	errno = saved;
 }

@@ -6,7 +6,9 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "api.h"
 #include "client.h"
+#include "remote.h"
 #include "serve.h"
 
 /*
@@ -28,6 +30,11 @@ int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
 int __wrap_epoll_wait(int epfd, struct epoll_event *events, int max, int timeout_ms);
 
 static __thread enum sl_client_target target = SL_CLIENT_IN_PROCESS;
+
+const struct sl_api *sl_serve_api(void)
+{
+	return target == SL_CLIENT_DAEMON ? &sl_api_daemon : &sl_api_in_process;
+}
 
 enum sl_client_target sl_client_use(enum sl_client_target new_target)
 {
@@ -51,7 +58,7 @@ long __wrap_syscall(long nr, ...)
 	for (int i = 0; i < 6; i++)
 		args[i] = va_arg(list, long);
 	va_end(list);
-	if (target == SL_CLIENT_IN_PROCESS && sl_serve_syscall(nr, args, &ret))
+	if (target != SL_CLIENT_KERNEL && sl_serve_syscall(nr, args, &ret))
 		return ret;
 	return __real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
 }

@@ -15,6 +15,7 @@
 #include <sluice/bpf.h>
 
 #include "background.h"
+#include "caller.h"
 #include "cpu.h"
 #include "fork.h"
 
@@ -132,17 +133,49 @@ static struct sl_perf_object *object_new(void)
 	return object;
 }
 
+/* With the lock held: takes the ring away if nobody has it mapped; the caller frees it later. */
+static struct sl_perf_ring_memory *unlink_ring(struct sl_perf_object *object)
+{
+	struct sl_perf_ring_memory *memory = object->memory;
+
+	if (!sl_list_empty(&object->mappings))
+		return NULL;
+	sl_rcu_store(object->event.ring, NULL);
+	object->memory = NULL;
+	return memory;
+}
+
+/* With the lock held: one mapping elsewhere, or all of them. */
+static struct sl_perf_ring_memory *forget_elsewhere(struct sl_perf_object *object, bool all)
+{
+	struct sl_perf_mapping *mapping, *tmp;
+	bool any = false;
+
+	sl_list_for_each_safe (mapping, tmp, &object->mappings, node) {
+		if (mapping->addr || (any && !all))
+			continue;
+		sl_list_del(&mapping->node);
+		free(mapping);
+		any = true;
+	}
+	return any ? unlink_ring(object) : NULL;
+}
+
 /* The consumer has closed its last descriptor. On the background thread. */
 static void on_last_close(void *arg)
 {
 	struct sl_perf_object *object = arg;
+	struct sl_perf_ring_memory *unused;
 
 	sl_background_del_fd(object->bell_fd);
 	pthread_mutex_lock(&lock);
 	sl_list_del(&object->node);
 	close(object->bell_fd);
 	object->bell_fd = -1;
+	/* Nobody elsewhere can tell any more that it has unmapped the ring. */
+	unused = forget_elsewhere(object, true);
 	pthread_mutex_unlock(&lock);
+	free_ring_later(unused);
 	sl_perf_event_unref(&object->event);
 }
 
@@ -185,7 +218,7 @@ static void init_event(
 		.id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED),
 		.sample_type = attr->sample_type,
 		.period = attr->sample_period,
-		.pid = getpid(),
+		.pid = sl_caller_pid(),
 		.cpu = cpu,
 		.sample_id_all = attr->sample_id_all,
 		.now = sl_perf_clock(attr),
@@ -283,6 +316,7 @@ int sl_perf_event_get(int fd, struct sl_perf_event **ret_event)
 	struct sl_perf_object *object;
 	int err;
 
+	fd = sl_caller_fd(fd);
 	pthread_mutex_lock(&lock);
 	object = find(fd, &err);
 	if (object) {
@@ -312,18 +346,6 @@ static int ring_for(struct sl_perf_object *object, size_t pages, bool overwrite)
 	object->rung = false;
 	object->seen_samples = object->woken_head = 0;
 	return 0;
-}
-
-/* With the lock held: takes the ring away if nobody has it mapped; the caller frees it later. */
-static struct sl_perf_ring_memory *unlink_ring(struct sl_perf_object *object)
-{
-	struct sl_perf_ring_memory *memory = object->memory;
-
-	if (!sl_list_empty(&object->mappings))
-		return NULL;
-	sl_rcu_store(object->event.ring, NULL);
-	object->memory = NULL;
-	return memory;
 }
 
 static int map_ring(struct sl_perf_object *object, void *addr, size_t len, int prot, int flags,
@@ -360,6 +382,63 @@ static int map_ring(struct sl_perf_object *object, void *addr, size_t len, int p
 fail:
 	free(mapping);
 	return err;
+}
+
+/* Of the same ring, elsewhere. With the lock held. */
+static int map_elsewhere(struct sl_perf_object *object, size_t len, int prot, int flags,
+	off_t offset, struct sl_perf_ring_memory **ret_unused)
+{
+	void *addr;
+	int copy, err;
+
+	err = map_ring(object, NULL, len, prot, flags, offset, &addr, ret_unused);
+	if (err)
+		return err;
+	/* What was mapped here was the check; what remains says that somebody has it. */
+	sl_perf_munmap(addr, len);
+	sl_container_of(object->mappings.prev, struct sl_perf_mapping, node)->addr = NULL;
+	copy = fcntl(object->memory->memfd, F_DUPFD_CLOEXEC, 0);
+	return copy >= 0 ? copy : -errno;
+}
+
+int sluice_perf_ring(int fd, size_t len, int prot, int flags, off_t offset)
+{
+	struct sl_perf_ring_memory *unused = NULL;
+	struct sl_perf_object *object;
+	int err, ret = -1;
+
+	pthread_mutex_lock(&lock);
+	object = find(fd, &err);
+	if (object) {
+		ret = map_elsewhere(object, len, prot, flags, offset, &unused);
+		err = sl_min(ret, 0);
+	}
+	pthread_mutex_unlock(&lock);
+	free_ring_later(unused);
+	if (!err)
+		return ret;
+	errno = -err;
+	return -1;
+}
+
+int sluice_perf_unmapped(int fd)
+{
+	struct sl_perf_ring_memory *unused = NULL;
+	struct sl_perf_object *object;
+	int err;
+
+	pthread_mutex_lock(&lock);
+	object = find(fd, &err);
+	if (object) {
+		unused = forget_elsewhere(object, false);
+		err = 0;
+	}
+	pthread_mutex_unlock(&lock);
+	free_ring_later(unused);
+	if (!err)
+		return 0;
+	errno = -err;
+	return -1;
 }
 
 void *sluice_perf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)

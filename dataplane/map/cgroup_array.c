@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "area.h"
+#include "caller.h"
 #include "type.h"
 
 /*
@@ -124,7 +125,8 @@ static int slot_of(int fd, uint8_t *ret_slot)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) != 0 || !S_ISDIR(st.st_mode) || !is_cgroup2(fd))
+	fd = sl_caller_fd(fd);
+	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISDIR(st.st_mode) || !is_cgroup2(fd))
 		return -EBADF;
 	*ret_slot = runs_below(&st) ? SL_CGROUP_BELOW : SL_CGROUP_ELSEWHERE;
 	return 0;

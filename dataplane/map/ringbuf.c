@@ -288,58 +288,11 @@ static int get_ring(int fd, struct ringbuf_map **ret_ring, int *ret_access)
 	return 0;
 }
 
-/* [first, first + count) of the pages that a consumer sees; the file's end is in between. */
-static int map_around(void *addr, size_t len, int prot, int flags, int fd, off_t offset,
-	size_t file_len, void **ret_mapped)
+static struct sl_ringbuf_view view_of(const struct ringbuf_map *ring, int access)
 {
-	size_t head = offset < (off_t)file_len ? file_len - (size_t)offset : 0;
-	off_t again = 2 * SL_RINGBUF_PAGE + (head ? 0 : offset - (off_t)file_len);
-	uint8_t *p = mmap(
-		addr, len, PROT_NONE, (flags & ~MAP_SHARED) | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return -errno;
-	if ((head && mmap(p, head, prot, MAP_SHARED | MAP_FIXED, fd, offset) == MAP_FAILED) ||
-		mmap(p + head, len - head, prot, MAP_SHARED | MAP_FIXED, fd, again) == MAP_FAILED) {
-		int err = -errno;
-
-		munmap(p, len);
-		return err;
-	}
-	*ret_mapped = p;
-	return 0;
-}
-
-/* The page that is its own side's, and the data if it fills that. */
-static bool may_write(const struct ringbuf_map *ring, size_t len, off_t offset, int access)
-{
-	if (ring->map.frozen || access != O_RDWR)
-		return false;
-	return is_user(ring) ? offset != 0 : offset == 0 && len == SL_RINGBUF_PAGE;
-}
-
-static int map_ring(const struct ringbuf_map *ring, void *addr, size_t len, int prot, int flags,
-	int fd, off_t offset, int access, void **ret_mapped)
-{
-	size_t file_len = 2 * SL_RINGBUF_PAGE + ring->data_len;
-	size_t rounded = sl_round_up(len, (size_t)SL_RINGBUF_PAGE);
-	void *p;
-
-	if (!(flags & MAP_SHARED) || !len || rounded < len || offset < 0 ||
-		offset % SL_RINGBUF_PAGE)
-		return -EINVAL;
-	if ((prot & PROT_WRITE) && !may_write(ring, rounded, offset, access))
-		return -EPERM;
-	if (rounded > file_len + ring->data_len ||
-		(size_t)offset > file_len + ring->data_len - rounded)
-		return -EINVAL;
-	if ((size_t)offset + rounded > file_len)
-		return map_around(addr, rounded, prot, flags, fd, offset, file_len, ret_mapped);
-	p = mmap(addr, len, prot, flags, fd, offset);
-	if (p == MAP_FAILED)
-		return -errno;
-	*ret_mapped = p;
-	return 0;
+	return (struct sl_ringbuf_view){ .data_len_bytes = ring->data_len,
+		.writable = !ring->map.frozen && access == O_RDWR,
+		.user = is_user(ring) };
 }
 
 void *sluice_ringbuf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
@@ -349,12 +302,32 @@ void *sluice_ringbuf_mmap(void *addr, size_t len, int prot, int flags, int fd, o
 	int access, err = get_ring(fd, &ring, &access);
 
 	if (!err) {
-		err = map_ring(ring, addr, len, prot, flags, fd, offset, access, &mapped);
+		struct sl_ringbuf_view view = view_of(ring, access);
+
+		err = sl_ringbuf_mmap(&view, addr, len, prot, flags, fd, offset, &mapped);
 		sl_map_unref(&ring->map);
 	}
 	if (err)
 		errno = -err;
 	return mapped;
+}
+
+int sluice_ringbuf_layout(int fd, struct sluice_ringbuf_layout *ret_layout)
+{
+	struct sl_ringbuf_view view;
+	struct ringbuf_map *ring;
+	int access, err = get_ring(fd, &ring, &access);
+
+	if (err) {
+		errno = -err;
+		return -1;
+	}
+	view = view_of(ring, access);
+	sl_map_unref(&ring->map);
+	*ret_layout = (struct sluice_ringbuf_layout){
+		.data_len_bytes = view.data_len_bytes, .writable = view.writable, .user = view.user
+	};
+	return 0;
 }
 
 int sluice_ringbuf_event_fd(int fd)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "map.h"
+#include "ringbuf_mmap.h"
 
 /*
  * A USER_RINGBUF is the same the other way round: programs are its consumers, and producers, whose
@@ -12,7 +13,6 @@
  * data twice in a row, so that no record wraps. A record leads to its ring by its address alone.
  */
 #define SL_RINGBUF_BLOCK (8ull << 30) /* twice the largest ring, and its pages, fit into it */
-#define SL_RINGBUF_PAGE 4096u
 #define SL_RINGBUF_META_PAGES 3u
 
 /* Shared with the consumer, which may write anything there: never trusted. */

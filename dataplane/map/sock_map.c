@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "caller.h"
 #include "type.h"
 
 /*
@@ -61,13 +62,14 @@ static int sys_update(struct sl_map *map, const void *key, const void *value, ui
 {
 	uint64_t fd = 0;
 	struct stat st;
-	int open_flags;
+	int open_flags, ours;
 
 	memcpy(&fd, value, map->desc.value_size);
 	if (fd > INT_MAX)
 		return -EINVAL;
-	open_flags = fcntl((int)fd, F_GETFL);
-	if (open_flags < 0 || (open_flags & O_PATH) || fstat((int)fd, &st) != 0)
+	ours = sl_caller_fd((int)fd);
+	open_flags = ours < 0 ? -1 : fcntl(ours, F_GETFL);
+	if (open_flags < 0 || (open_flags & O_PATH) || fstat(ours, &st) != 0)
 		return -EBADF;
 	return S_ISSOCK(st.st_mode) ? -EOPNOTSUPP : -ENOTSOCK;
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "caller.h"
 #include "fork.h"
 #include "list.h"
 
@@ -526,7 +527,8 @@ int sl_fd_get_any(int fd, struct sl_object **ret_obj, int *ret_access)
 	struct stat st;
 	int flags = 0;
 
-	if (fstat(fd, &st) != 0)
+	fd = sl_caller_fd(fd);
+	if (fd < 0 || fstat(fd, &st) != 0)
 		return -EBADF;
 	pthread_mutex_lock(&lock);
 	if (inotify_fd >= 0 && st.st_dev == device)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "caller.h"
 #include "fork.h"
 
 /*
@@ -88,7 +89,7 @@ static uint32_t free_id(const struct table *t, uint32_t from, uint32_t *ret_at)
 void sl_object_init(
 	struct sl_object *obj, enum sl_object_type type, const struct sl_object_ops *ops)
 {
-	*obj = (struct sl_object){ .ops = ops, .type = type, .refs = 1 };
+	*obj = (struct sl_object){ .ops = ops, .type = type, .refs = 1, .uid = sl_caller_uid() };
 }
 
 int sl_object_publish(struct sl_object *obj)

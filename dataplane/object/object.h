@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include "defs.h"
 #include "rcu.h"
 
@@ -31,6 +33,7 @@ struct sl_object_ops {
 struct sl_object {
 	const struct sl_object_ops *ops;
 	enum sl_object_type type;
+	uid_t uid; /* of who created it */
 	uint32_t id; /* 0 until sl_object_publish, and again after the last reference */
 	uint64_t refs; /* any control thread, atomically */
 	uint64_t user_refs; /* descriptors and pins among them, atomically */

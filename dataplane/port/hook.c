@@ -4,6 +4,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 
+#include "caller.h"
 #include "fd.h"
 #include "link.h"
 #include "logging.h"
@@ -230,6 +231,10 @@ int sluice_tc_add(
 	struct sl_port *port;
 	int err = -ENODEV;
 
+	/* Fetched before the port is locked; whether they are good is said when they are used. */
+	sl_caller_fd(filter->prog_fd);
+	for (unsigned i = 0; i < sl_min(filter->action_count, SLUICE_TC_ACTIONS); i++)
+		sl_caller_fd(filter->actions[i].prog_fd);
 	sl_port_lock();
 	port = sl_port_peek(ifindex);
 	if (port)

@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "command.h"
 #include "fd.h"
 #include "pin.h"
@@ -49,7 +50,14 @@ static int fd_by_id(enum sl_object_type type, uint32_t id, int access)
 {
 	struct sl_object *obj = sl_object_get_by_id(type, id);
 
-	return obj ? sl_fd_give(obj, access) : -ENOENT;
+	if (!obj)
+		return -ENOENT;
+	/* In the kernel that takes CAP_SYS_ADMIN. */
+	if (!sl_caller_is_privileged() && obj->uid != sl_caller_uid()) {
+		sl_object_unref(obj);
+		return -EPERM;
+	}
+	return sl_fd_give(obj, access);
 }
 
 int sl_cmd_prog_fd_by_id(const struct sl_call *call)

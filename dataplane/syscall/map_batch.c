@@ -182,28 +182,69 @@ static int update_all(const struct sl_call *call, struct sl_map *map)
 	return err;
 }
 
+enum { CHUNK_BYTES = 65536 };
+
+/* A part of the caller's elements. */
+struct chunk {
+	size_t key_size, value_size; /* the latter 0 when there are no values */
+	uint8_t *keys, *values;
+	uint32_t first, count, at_most;
+};
+
+static int read_elements(struct chunk *c, const union bpf_attr *attr, uint32_t count)
+{
+	int err = sl_user_read(
+		c->keys, attr->batch.keys + c->first * c->key_size, count * c->key_size);
+
+	c->count = count;
+	return err ? err
+		   : sl_user_read(c->values, attr->batch.values + c->first * c->value_size,
+			     count * c->value_size);
+}
+
+/* Where memory ends too early, element by element: the kernel changes those before that. */
+static int read_chunk(struct chunk *c, const union bpf_attr *attr, uint32_t first)
+{
+	uint32_t count = sl_min(c->at_most, attr->batch.count - first);
+	int err;
+
+	c->first = first;
+	err = read_elements(c, attr, count);
+	if (err && count > 1) {
+		c->at_most = 1;
+		err = read_elements(c, attr, 1);
+	}
+	return err;
+}
+
 /* One by one, up to the first that fails. `values` 0: deletes. */
 static int change_each(const struct sl_call *call, struct sl_map *map, bool update)
 {
 	const union bpf_attr *attr = call->attr;
-	size_t key_size = map->desc.key_size, value_size = sl_map_user_value_size(map);
-	uint8_t *key = malloc(key_size), *value = malloc(value_size);
+	struct chunk c = { .key_size = map->desc.key_size,
+		.value_size = update ? sl_map_user_value_size(map) : 0 };
 	uint32_t done;
-	int err = key && value ? 0 : -ENOMEM;
+	int err;
 
+	c.at_most = (uint32_t)sl_max(CHUNK_BYTES / (c.key_size + c.value_size), (size_t)1);
+	c.keys = malloc(c.at_most * c.key_size);
+	c.values = malloc(c.at_most * c.value_size + 1);
+	err = c.keys && c.values ? 0 : -ENOMEM;
 	for (done = 0; !err && done < attr->batch.count;) {
-		err = sl_user_read(key, attr->batch.keys + done * key_size, key_size);
-		if (!err && update)
-			err = sl_user_read(
-				value, attr->batch.values + done * value_size, value_size);
-		if (!err)
+		if (done == c.first + c.count)
+			err = read_chunk(&c, attr, done);
+		if (!err) {
+			const uint8_t *key = c.keys + (done - c.first) * c.key_size;
+			const uint8_t *value = c.values + (done - c.first) * c.value_size;
+
 			err = update ? sl_map_do_update(map, key, value, attr->batch.elem_flags)
 				     : sl_map_do_delete(map, key);
+		}
 		if (!err)
 			done++;
 	}
-	free(key);
-	free(value);
+	free(c.keys);
+	free(c.values);
 	if (put_count(call, done))
 		err = -EFAULT;
 	return err;

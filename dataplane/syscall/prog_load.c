@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "command.h"
 #include "fd.h"
 #include "helper.h"
@@ -150,7 +151,7 @@ static int read_prog(const union bpf_attr *attr, struct sl_prog **ret_prog)
 	prog->expected_attach_type = prog->rules_attach_type = attr->expected_attach_type;
 	prog->flags = attr->prog_flags;
 	prog->gpl_compatible = is_gpl_compatible(prog->license);
-	prog->uid = getuid();
+	prog->uid = sl_caller_uid();
 	prog->load_time_ns = boot_time_ns();
 	memcpy(prog->name, attr->prog_name, sizeof(prog->name));
 	undo_fallback(prog);

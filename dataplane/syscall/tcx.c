@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "caller.h"
 #include "link.h"
 #include "mprog.h"
 #include "prog.h"
@@ -66,8 +67,12 @@ static int change_hook(uint32_t ifindex, uint32_t type, struct sl_mprog_change *
 	int (*fn)(struct sl_mprog **slot, struct sl_mprog_change *change))
 {
 	struct sl_mprog **slot;
-	int err = is_tcx(type) ? sl_mprog_lock(ifindex, type, &slot) : -EINVAL;
+	int err;
 
+	/* Fetched before the hook is locked; whether it is a good one is said when it is used. */
+	if (!(change->flags & SL_MPROG_ID) && change->relative)
+		sl_caller_fd((int)change->relative);
+	err = is_tcx(type) ? sl_mprog_lock(ifindex, type, &slot) : -EINVAL;
 	if (err)
 		return err;
 	err = fn(slot, change);

@@ -5,15 +5,21 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "caller.h"
+
 enum { PAGE = 4096 };
 
 static int copy(void *here, uint64_t address, size_t len, bool write)
 {
 	struct iovec local = { here, len }, remote = { (void *)(uintptr_t)address, len };
+	struct sl_caller *caller = sl_caller();
 	ssize_t done;
 
 	if (len == 0)
 		return 0;
+	if (caller)
+		return write ? caller->ops->write(caller, address, here, len)
+			     : caller->ops->read(caller, here, address, len);
 	done = write ? process_vm_writev(getpid(), &local, 1, &remote, 1, 0)
 		     : process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
 	if (done == (ssize_t)len)

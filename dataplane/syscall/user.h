@@ -4,7 +4,8 @@
 
 /*
  * Memory that a caller of bpf(2) points to. An address that cannot be read or written is -EFAULT
- * and never a crash: the kernel does the copy, on the process's own address space.
+ * and never a crash: the kernel does the copy, on the process's own address space, or the caller's
+ * side does (caller.h), so not with a lock held.
  */
 SL_CONTROL int sl_user_read(void *dst, uint64_t address, size_t len);
 SL_CONTROL int sl_user_write(uint64_t address, const void *src, size_t len);

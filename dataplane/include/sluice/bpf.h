@@ -1,6 +1,8 @@
 #pragma once
 
 #include <linux/bpf.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -40,6 +42,15 @@ int sluice_perf_ioctl(int fd, unsigned long request, unsigned long arg);
  */
 void *sluice_ringbuf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 
+/* What a mapping of a RINGBUF or USER_RINGBUF is made of, for a consumer in another process. */
+struct sluice_ringbuf_layout {
+	uint64_t data_len_bytes;
+	bool writable; /* by this descriptor */
+	bool user; /* a USER_RINGBUF */
+};
+/* 0, or -1 with errno ENODEV or EBADF when fd is no such map of ours. */
+int sluice_ringbuf_layout(int fd, struct sluice_ringbuf_layout *ret_layout);
+
 /*
  * The descriptor that epoll gets instead of such a map's, which is a file and cannot be waited for.
  * It stays the map's. -1 with errno ENODEV or EBADF when fd is something else. Before a thread waits
@@ -48,8 +59,22 @@ void *sluice_ringbuf_mmap(void *addr, size_t len, int prot, int flags, int fd, o
 int sluice_ringbuf_event_fd(int fd);
 void sluice_ringbuf_before_wait(void);
 
+/*
+ * For a consumer in another process: makes the ring that mmap(2) with these arguments asks for, and
+ * returns a new descriptor of what is to be mapped from its beginning. The ring stays until as many
+ * sluice_perf_unmapped() have come, or the event's last descriptor is closed. -1 with errno as mmap.
+ */
+int sluice_perf_ring(int fd, size_t len, int prot, int flags, off_t offset);
+int sluice_perf_unmapped(int fd);
+
 /* munmap(2) of anything; an event whose ring nobody has mapped any more has no ring. */
 int sluice_perf_munmap(void *addr, size_t len);
+
+/*
+ * The lines that /proc/PID/fdinfo has for a descriptor of a map, program, BTF or link, after those that
+ * it has for any; to be freed. NULL with errno EBADF, EINVAL for a descriptor of another kind, ENOMEM.
+ */
+char *sluice_fdinfo(int fd);
 
 /* What loading a program cost, by phase, and what came of it. */
 struct sluice_load_report {

@@ -10,8 +10,8 @@
 #include "serve.h"
 
 /*
- * The preload library of `sluice run --local` holds a whole data plane without ports, and answers
- * from it what the program asks of bpf(2) and perf_event_open(2). These reach libc as syscall(); an
+ * The preload libraries of `sluice run` answer what the program asks of bpf(2) and
+ * perf_event_open(2): from the daemon, or with --local from a whole data plane without ports inside. These reach libc as syscall(); an
  * event's ring is then mapped with mmap() and controlled with ioctl(), a RINGBUF waited for with
  * epoll. A descriptor itself needs nothing: it is a real one.
  */

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "wire.h"
+
+/*
+ * Connections to the daemon of this process, one for each call that is under way: made when there is
+ * no idle one, kept for the next. The socket is that of SLUICE_SOCKET, or the usual one. A forked child
+ * makes its own; a program that closes descriptors it does not know loses some and gets new ones.
+ */
+struct sl_connection {
+	struct sl_wire wire;
+	struct sl_connection *next;
+	uint64_t dev, ino; /* of the socket: whether it is still there */
+	int pid;
+};
+
+/* NULL with errno set: ECONNREFUSED or ENOENT when there is no daemon, EACCES. */
+struct sl_connection *sl_connection_get(void);
+/* `broken`: it cannot be used again. */
+void sl_connection_put(struct sl_connection *connection, bool broken);
+
+/* Where the daemon's socket is. */
+const char *sl_connection_path(void);

@@ -1,0 +1,195 @@
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include <sluice/dataplane.h>
+
+#include "commands.h"
+#include "server.h"
+#include "wire.h"
+
+static const char help[] =
+	"Usage: sluiced [EAL OPTIONS] -- [OPTIONS]\n"
+	"       sluiced [OPTIONS]\n"
+	"\n"
+	"Runs DPDK ports and workers, and answers bpf(2) for the programs that are started with\n"
+	"'sluice run'. Stays in the foreground; SIGTERM or SIGINT ends it.\n"
+	"\n"
+	"Options:\n"
+	"  --socket PATH    the control socket (" SL_WIRE_SOCKET ", or $" SL_WIRE_SOCKET_ENV ")\n"
+	"  --group NAME     the group that may use it (sluice, if there is one)\n"
+	"  --config FILE    commands to run at the start, one per line, as one would type them:\n"
+	"                   sluice port add ..., ip link set ... xdp ..., tc filter add ...\n"
+	"  --workers N      how many workers (one per CPU but the first)\n"
+	"  --version        print the version\n"
+	"  --help           print this text\n";
+
+struct options {
+	struct sl_server_options server;
+	const char *config, *group;
+	unsigned workers;
+	int eal_argc;
+	char **eal_argv;
+};
+
+static int usage(const char *fmt, ...)
+{
+	va_list args;
+
+	fputs("sluiced: ", stderr);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputs(" (try 'sluiced --help')\n", stderr);
+	return 2;
+}
+
+static int parse_workers(const char *text, unsigned *ret)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*end || end == text || *text == '-' || value > 1024)
+		return usage("bad number of workers '%s'", text);
+	*ret = (unsigned)value;
+	return 0;
+}
+
+/* 0, an exit status, or -1 to exit with 0. */
+static int parse_own(struct options *o, int argc, char **argv)
+{
+	static const struct option long_options[] = {
+		{ "socket", required_argument, NULL, 's' },
+		{ "group", required_argument, NULL, 'g' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "workers", required_argument, NULL, 'w' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int option, status = 0;
+
+	optind = 1;
+	opterr = 0;
+	while (!status && (option = getopt_long(argc, argv, "+:hV", long_options, NULL)) != -1) {
+		switch (option) {
+		case 's':
+			o->server.path = optarg;
+			break;
+		case 'g':
+			o->group = optarg;
+			break;
+		case 'c':
+			o->config = optarg;
+			break;
+		case 'w':
+			status = parse_workers(optarg, &o->workers);
+			break;
+		case 'V':
+			puts("sluiced " SLUICE_VERSION);
+			return -1;
+		case 'h':
+			fputs(help, stdout);
+			return -1;
+		case ':':
+			return usage("'%s' needs a value", argv[optind - 1]);
+		default:
+			return usage("unknown option '%s'", argv[optind - 1]);
+		}
+	}
+	if (!status && optind < argc)
+		return usage("unexpected argument '%s'", argv[optind]);
+	return status;
+}
+
+/* What is before "--" is the EAL's; without one, everything is ours. */
+static int parse(struct options *o, int argc, char **argv)
+{
+	int split = 1;
+
+	while (split < argc && strcmp(argv[split], "--") != 0)
+		split++;
+	if (split == argc)
+		return parse_own(o, argc, argv);
+	o->eal_argc = split - 1;
+	o->eal_argv = argv + 1;
+	return parse_own(o, argc - split, argv + split);
+}
+
+static int find_group(struct options *o)
+{
+	struct group *group = getgrnam(o->group ? o->group : "sluice");
+
+	o->server.group = group ? group->gr_gid : (gid_t)-1;
+	if (!group && o->group) {
+		fprintf(stderr, "sluiced: there is no group '%s'\n", o->group);
+		return 1;
+	}
+	return 0;
+}
+
+/* The directory of the usual socket is ours to make. */
+static void make_directory(const char *path)
+{
+	char dir[4096];
+	char *slash;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (!slash || slash == dir)
+		return;
+	*slash = '\0';
+	mkdir(dir, 0755);
+}
+
+static int serve(const struct options *o, const sigset_t *signals)
+{
+	int status = 0, sig;
+
+	make_directory(o->server.path);
+	if (sl_server_start(&o->server) != 0)
+		return 1;
+	if (o->config)
+		status = sl_commands_run(o->config, o->server.path, signals);
+	if (!status) {
+		sd_notify(0, "READY=1");
+		sigwait(signals, &sig);
+	}
+	sd_notify(0, "STOPPING=1");
+	sl_server_stop();
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	const char *path = getenv(SL_WIRE_SOCKET_ENV);
+	struct options o = { .server.path = path && *path ? path : SL_WIRE_SOCKET };
+	sigset_t signals, blocked;
+	int status = parse(&o, argc, argv);
+
+	if (status)
+		return status < 0 ? 0 : status;
+	status = find_group(&o);
+	if (status)
+		return status;
+	/* Before there are threads: all of them leave these to the main thread. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	blocked = signals;
+	sigaddset(&blocked, SIGCHLD);
+	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	if (sluice_eal_start(o.workers, o.eal_argc, o.eal_argv) != 0)
+		return 1;
+	status = sluice_workers_start() == 0 ? serve(&o, &signals) : 1;
+	sluice_eal_stop();
+	return status;
+}

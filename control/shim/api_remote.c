@@ -1,0 +1,8 @@
+#include "remote.h"
+
+#include "api.h"
+
+const struct sl_api *sl_serve_api(void)
+{
+	return &sl_api_daemon;
+}

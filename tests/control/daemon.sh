@@ -1,0 +1,28 @@
+# Sourced by tests: a daemon of the test's own. Expects $build and $work, a directory of the test's.
+
+# start_daemon [EAL OPTIONS... -- OPTIONS...]: $daemon is its pid, $SLUICE_SOCKET its socket.
+start_daemon() {
+	export SLUICE_SOCKET=$work/sluice.sock
+	[ $# -gt 0 ] || set -- --no-huge -m 64 --
+	"$build/control/daemon/sluiced" "$@" >>"$work/daemon.log" 2>&1 &
+	daemon=$!
+	for _ in $(seq 200); do
+		[ -S "$SLUICE_SOCKET" ] && "$build/control/cli/sluice" run -- true 2>/dev/null && return 0
+		kill -0 "$daemon" 2>/dev/null || break
+		sleep 0.05
+	done
+	echo "the daemon does not start:"
+	cat "$work/daemon.log"
+	return 1
+}
+
+# stop_daemon: ends it as an administrator does; its exit status.
+stop_daemon() {
+	[ -n "${daemon:-}" ] || return 0
+	kill "$daemon" 2>/dev/null
+	wait "$daemon"
+	local status=$?
+	daemon=
+	[ ! -e "$SLUICE_SOCKET" ] || { echo "the daemon left its socket" && return 1; }
+	return $status
+}
