@@ -149,7 +149,8 @@ static ssize_t receive(struct sl_wire *wire, void *dst, size_t len)
 	int err;
 
 	for (;;) {
-		received = recvmsg(wire->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		received = recvmsg(
+			wire->fd, &msg, MSG_CMSG_CLOEXEC | (wire->wait_ms < 0 ? 0 : MSG_DONTWAIT));
 		if (received >= 0)
 			break;
 		if (errno == EINTR)

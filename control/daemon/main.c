@@ -189,7 +189,9 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (sluice_eal_start(o.workers, o.eal_argc, o.eal_argv) != 0)
 		return 1;
-	status = sluice_workers_start() == 0 ? serve(&o, &signals) : 1;
+	/* Those that the EAL's options name; others come and go by command. */
+	status = sluice_port_add_all(NULL) >= 0 && sluice_workers_start() == 0 ? serve(&o, &signals)
+									       : 1;
 	sluice_eal_stop();
 	return status;
 }

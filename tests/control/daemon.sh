@@ -1,9 +1,10 @@
+# shellcheck shell=bash
 # Sourced by tests: a daemon of the test's own. Expects $build and $work, a directory of the test's.
 
 # start_daemon [EAL OPTIONS... -- OPTIONS...]: $daemon is its pid, $SLUICE_SOCKET its socket.
 start_daemon() {
 	export SLUICE_SOCKET=$work/sluice.sock
-	[ $# -gt 0 ] || set -- --no-huge -m 64 --
+	[ $# -gt 0 ] || set -- --no-huge -m 64 --no-shconf --
 	"$build/control/daemon/sluiced" "$@" >>"$work/daemon.log" 2>&1 &
 	daemon=$!
 	for _ in $(seq 200); do
