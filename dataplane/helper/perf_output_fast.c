@@ -13,6 +13,7 @@ SL_HELPER_FN(perf_event_output)
 	uint64_t ctx_len = (r3 & BPF_F_CTXLEN_MASK) >> 32;
 	uint64_t index = r3 & BPF_F_INDEX_MASK;
 	struct sl_perf_event *event;
+	long err;
 
 	if (sl_unlikely(r3 & ~(BPF_F_CTXLEN_MASK | BPF_F_INDEX_MASK)))
 		return sl_helper_ret(-EINVAL);
@@ -23,7 +24,9 @@ SL_HELPER_FN(perf_event_output)
 	if (sl_unlikely(index >= desc->max_entries))
 		return sl_helper_ret(-E2BIG);
 	event = sl_perf_event_array_slot(desc, (uint32_t)index);
-	if (sl_unlikely(!event))
-		return sl_helper_ret(-ENOENT);
-	return sl_helper_ret(sl_perf_output(event, ctx, (const void *)r4, r5, ctx_len));
+	err = sl_likely(event) ? sl_perf_output(event, ctx, (const void *)r4, r5, ctx_len)
+			       : -ENOENT;
+	if (sl_unlikely(err))
+		err = sl_perf_event_array_lose(desc, ctx->cpu, err);
+	return sl_helper_ret(err);
 }

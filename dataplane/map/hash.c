@@ -468,15 +468,15 @@ static uint32_t hash_element(const struct sl_map *map, const void *value, const 
 	return (uint32_t)((uint64_t)(e - (const uint8_t *)d->map.data) / d->elem_stride);
 }
 
-#define HASH_OPS                                                                              \
-	.check = hash_check, .free = sl_hash_table_free, .memory_bytes = hash_memory_bytes,   \
-	.sys_lookup = hash_sys_lookup, .sys_update = hash_sys_update,                         \
-	.sys_delete = hash_sys_delete, .sys_lookup_and_delete = hash_sys_lookup_and_delete,   \
-	.next_key = hash_next_key,                                                            \
-	.batch = SL_MAP_BATCH_LOOKUP | SL_MAP_BATCH_LOOKUP_AND_DELETE | SL_MAP_BATCH_UPDATE | \
-		 SL_MAP_BATCH_DELETE,                                                         \
-	.sys_lookup_batch = hash_sys_lookup_batch, .update = sl_hash_update,                  \
-	.delete = sl_hash_delete, .update_symbol = "sl_hash_update",                          \
+#define HASH_OPS                                                                                \
+	.check = hash_check, .free = sl_hash_table_free, .memory_bytes = hash_memory_bytes,     \
+	.entry_count = sum_count, .sys_lookup = hash_sys_lookup, .sys_update = hash_sys_update, \
+	.sys_delete = hash_sys_delete, .sys_lookup_and_delete = hash_sys_lookup_and_delete,     \
+	.next_key = hash_next_key,                                                              \
+	.batch = SL_MAP_BATCH_LOOKUP | SL_MAP_BATCH_LOOKUP_AND_DELETE | SL_MAP_BATCH_UPDATE |   \
+		 SL_MAP_BATCH_DELETE,                                                           \
+	.sys_lookup_batch = hash_sys_lookup_batch, .update = sl_hash_update,                    \
+	.delete = sl_hash_delete, .update_symbol = "sl_hash_update",                            \
 	.delete_symbol = "sl_hash_delete", .desc_size = sizeof(struct sl_hash_desc)
 
 const struct sl_map_ops sl_hash_ops = {
@@ -534,6 +534,7 @@ const struct sl_map_ops sl_hash_of_maps_ops = {
 	.check_btf = sl_map_check_no_btf,
 	.free = of_maps_free,
 	.memory_bytes = hash_memory_bytes,
+	.entry_count = sum_count,
 	.sys_lookup = hash_sys_lookup,
 	.sys_update = of_maps_sys_update,
 	.sys_delete = of_maps_sys_delete,

@@ -108,6 +108,11 @@ fail:
 	return -ENOMEM;
 }
 
+static uint64_t lpm_entry_count(const struct sl_map *map)
+{
+	return __atomic_load_n(&sl_lpm_of(map)->entry_count, __ATOMIC_RELAXED);
+}
+
 static uint64_t lpm_memory_bytes(const struct sl_map *map)
 {
 	const struct sl_lpm *lpm = sl_lpm_of(map);
@@ -230,6 +235,7 @@ const struct sl_map_ops sl_lpm_ops = {
 	.check_btf = lpm_check_btf,
 	.free = lpm_free,
 	.memory_bytes = lpm_memory_bytes,
+	.entry_count = lpm_entry_count,
 	.sys_lookup = lpm_sys_lookup,
 	.sys_update = lpm_sys_update,
 	.sys_delete = lpm_sys_delete,

@@ -44,6 +44,9 @@ struct sl_map_ops {
 	/* The last user-space reference (fd or pin) went, programs may remain: PROG_ARRAY clears. */
 	void (*user_release)(struct sl_map *map);
 	uint64_t (*memory_bytes)(const struct sl_map *map);
+	/* For statistics; NULL: the type does not count them. Events that found no room, or nobody. */
+	uint64_t (*entry_count)(const struct sl_map *map);
+	uint64_t (*lost_events)(const struct sl_map *map);
 
 	/*
 	 * From control threads, concurrently with workers and with one another, in an RCU read section.

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "area.h"
+#include "cpu.h"
 #include "type.h"
 
 /*
@@ -16,13 +17,17 @@
 struct perf_event_array {
 	struct sl_map map;
 	struct sl_perf_event **slots; /* struct sl_perf_event_array_desc goes on from map.desc */
+	struct sl_perf_event_lost *lost;
 
 	pthread_mutex_t lock; /* writers of slots */
 };
 
 static_assert(
 	offsetof(struct perf_event_array, slots) - offsetof(struct perf_event_array, map.desc) ==
-		offsetof(struct sl_perf_event_array_desc, slots),
+			offsetof(struct sl_perf_event_array_desc, slots) &&
+		offsetof(struct perf_event_array, lost) -
+				offsetof(struct perf_event_array, map.desc) ==
+			offsetof(struct sl_perf_event_array_desc, lost),
 	"the descriptor is contiguous");
 
 static const struct sl_perf_event_source *source;
@@ -44,6 +49,11 @@ static int check(const union bpf_attr *attr)
 static size_t slots_len(const struct sl_map *map)
 {
 	return (size_t)map->desc.max_entries * sizeof(struct sl_perf_event *);
+}
+
+static size_t lost_len(void)
+{
+	return sl_cpu_count() * sizeof(struct sl_perf_event_lost);
 }
 
 /* Returns whether there was an event. */
@@ -76,6 +86,7 @@ static void perf_event_array_free(struct sl_map *map)
 		return;
 	clear(map);
 	sl_area_free(a->slots, slots_len(map));
+	free(a->lost);
 	pthread_mutex_destroy(&a->lock);
 	free(a);
 }
@@ -88,7 +99,10 @@ static int perf_event_array_new(const union bpf_attr *attr, struct sl_map **ret_
 		return -ENOMEM;
 	pthread_mutex_init(&a->lock, NULL);
 	a->slots = sl_area_new(slots_len(&a->map), slots_len(&a->map));
-	if (!a->slots) {
+	a->lost = aligned_alloc(SL_CACHE_LINE, lost_len());
+	if (a->lost)
+		memset(a->lost, 0, lost_len());
+	if (!a->slots || !a->lost) {
 		perf_event_array_free(&a->map);
 		return -ENOMEM;
 	}
@@ -108,7 +122,17 @@ static void user_release(struct sl_map *map)
 
 static uint64_t memory_bytes(const struct sl_map *map)
 {
-	return sizeof(struct perf_event_array) + slots_len(map);
+	return sizeof(struct perf_event_array) + slots_len(map) + lost_len();
+}
+
+static uint64_t lost_events(const struct sl_map *map)
+{
+	const struct perf_event_array *a = (const struct perf_event_array *)map;
+	uint64_t sum = 0;
+
+	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
+		sum += __atomic_load_n(&a->lost[cpu].count, __ATOMIC_RELAXED);
+	return sum;
 }
 
 /* Write-only for user space. */
@@ -154,6 +178,7 @@ const struct sl_map_ops sl_perf_event_array_ops = {
 	.free = perf_event_array_free,
 	.user_release = user_release,
 	.memory_bytes = memory_bytes,
+	.lost_events = lost_events,
 	.sys_lookup = sys_lookup,
 	.sys_update = sys_update,
 	.sys_delete = sys_delete,

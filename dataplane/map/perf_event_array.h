@@ -4,9 +4,15 @@
 
 struct sl_perf_event;
 
+/* Samples that found no consumer, or no room in its ring; the CPU's own. */
+struct sl_perf_event_lost {
+	uint64_t count;
+} sl_cache_aligned;
+
 struct sl_perf_event_array_desc {
 	struct sl_map_desc map;
 	struct sl_perf_event **slots; /* [max_entries] */
+	struct sl_perf_event_lost *lost; /* [sl_cpu_count()] */
 };
 
 /*
@@ -28,3 +34,5 @@ SL_CONTROL void sl_perf_event_array_set_source(const struct sl_perf_event_source
  */
 SL_WORKER struct sl_perf_event *sl_perf_event_array_slot(
 	const struct sl_map_desc *desc, uint32_t index);
+/* One more is lost; returns `error`. */
+SL_WORKER long sl_perf_event_array_lose(const struct sl_map_desc *desc, uint32_t cpu, long error);

@@ -234,6 +234,11 @@ static uint64_t ringbuf_memory_bytes(const struct sl_map *map)
 	       map->desc.max_entries;
 }
 
+static uint64_t ringbuf_lost(const struct sl_map *map)
+{
+	return __atomic_load_n(&sl_ringbuf_of(map)->lost, __ATOMIC_RELAXED);
+}
+
 static int ringbuf_sys_lookup(struct sl_map *map, const void *key, void *ret_value, uint64_t flags)
 {
 	return -SL_ENOTSUPP;
@@ -267,7 +272,7 @@ static int ringbuf_mmap_fd(const struct sl_map *map)
 	.sys_delete = ringbuf_sys_delete, .next_key = ringbuf_next_key,               \
 	.mmap_fd = ringbuf_mmap_fd, .desc_size = sizeof(struct sl_map_desc)
 
-const struct sl_map_ops sl_ringbuf_ops = { .name = "ringbuf", OPS };
+const struct sl_map_ops sl_ringbuf_ops = { .name = "ringbuf", OPS, .lost_events = ringbuf_lost };
 const struct sl_map_ops sl_user_ringbuf_ops = { .name = "user_ringbuf", OPS };
 
 /* The ring behind a descriptor, with a reference; -ENODEV when it is something else. */

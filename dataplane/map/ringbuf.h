@@ -41,6 +41,9 @@ struct sl_ringbuf {
 	uint64_t head; /* where the next record begins */
 	uint64_t pending; /* the oldest record that may still be written to */
 
+	/* Records for which there was no room. Producers', atomically. */
+	uint64_t lost sl_cache_aligned;
+
 	/* Set by programs, taken back by the background thread: somebody is to be woken. */
 	uint32_t wake sl_cache_aligned;
 

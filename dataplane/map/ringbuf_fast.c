@@ -55,6 +55,12 @@ static inline void advance_pending(struct sl_ringbuf *ring)
 	ring->pending = sl_min(ring->pending, ring->head);
 }
 
+static inline void *no_room(struct sl_ringbuf *ring)
+{
+	__atomic_add_fetch(&ring->lost, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
 SL_FAST
 void *sl_ringbuf_reserve(struct sl_ringbuf *ring, uint64_t size)
 {
@@ -62,11 +68,11 @@ void *sl_ringbuf_reserve(struct sl_ringbuf *ring, uint64_t size)
 	struct sl_ringbuf_header *header = NULL;
 
 	if (sl_unlikely(size > MAX_RECORD || len > ring->mask + 1))
-		return NULL;
+		return no_room(ring);
 	/* Pairs with the consumer's release: it has read what will be overwritten. */
 	consumed = __atomic_load_n(&ring->consumer->position, __ATOMIC_ACQUIRE);
 	if (sl_unlikely(!take_lock(ring)))
-		return NULL;
+		return no_room(ring);
 	advance_pending(ring);
 	end = ring->head + len;
 	if (sl_likely(end - consumed <= ring->mask && end - ring->pending <= ring->mask)) {
@@ -80,7 +86,7 @@ void *sl_ringbuf_reserve(struct sl_ringbuf *ring, uint64_t size)
 	}
 	__atomic_store_n(&ring->producer->pending, ring->pending, __ATOMIC_RELAXED);
 	release_lock(ring);
-	return header ? header + 1 : NULL;
+	return sl_likely(header) ? header + 1 : no_room(ring);
 }
 
 SL_FAST
