@@ -29,5 +29,13 @@ SL_CONTROL int sl_clock_start(void);
 /* CLOCK_MONOTONIC, ns. */
 SL_ANY uint64_t sl_clock_ns(void);
 
+/*
+ * How long so many counts of the time-stamp counter take. The rate is measured once, so that a sum
+ * that does not go back does not go back in nanoseconds either; the first call may take 10 ms.
+ */
+SL_CONTROL uint64_t sl_clock_cycles_ns(uint64_t cycles);
+/* Counts per second, as that takes them. */
+SL_CONTROL uint64_t sl_clock_cycles_hz(void);
+
 /* What sl_clock_ns falls back to. */
 SL_ANY uint64_t sl_clock_slow_ns(void);

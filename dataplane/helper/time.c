@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "background.h"
 #include "clock.h"
@@ -175,6 +176,35 @@ int sl_clock_start(void)
 	}
 	pthread_mutex_unlock(&start_lock);
 	return ret;
+}
+
+static uint64_t counter_hz;
+
+static void measure_counter(void)
+{
+	uint64_t tsc, ns, begin_tsc, begin_ns;
+
+	read_pair(&begin_tsc, &begin_ns);
+	do {
+		usleep(10000);
+		read_pair(&tsc, &ns);
+	} while (ns - begin_ns < 10000000 || tsc <= begin_tsc);
+	counter_hz = (uint64_t)((unsigned __int128)(tsc - begin_tsc) * NS_PER_S / (ns - begin_ns));
+}
+
+uint64_t sl_clock_cycles_hz(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, measure_counter);
+	return counter_hz;
+}
+
+uint64_t sl_clock_cycles_ns(uint64_t cycles)
+{
+	if (!cycles)
+		return 0;
+	return (uint64_t)((unsigned __int128)cycles * NS_PER_S / sl_clock_cycles_hz());
 }
 
 /* The kernel's HZ shows in the resolution of its coarse clock. */

@@ -63,6 +63,17 @@ static void release(struct sl_object *obj)
 
 static const struct sl_object_ops ops = { .release = release };
 
+void sl_prog_stats_sum(const struct sl_prog *prog, struct sl_prog_stats *ret_sum)
+{
+	*ret_sum = (struct sl_prog_stats){ 0 };
+	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++) {
+		const struct sl_prog_stats *of_cpu = &prog->stats[cpu];
+
+		ret_sum->run_count += __atomic_load_n(&of_cpu->run_count, __ATOMIC_RELAXED);
+		ret_sum->cycles += __atomic_load_n(&of_cpu->cycles, __ATOMIC_RELAXED);
+	}
+}
+
 int sl_prog_new(const struct bpf_insn *insns, uint32_t insn_count, struct sl_prog **ret_prog)
 {
 	size_t stats_size = sl_cpu_count() * sizeof(struct sl_prog_stats);

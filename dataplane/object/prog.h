@@ -18,6 +18,8 @@ struct sl_prog {
 	struct sl_object obj;
 	/* What runs: read through sl_rcu_load on every CPU; own_code, or that of `linked`. */
 	struct sl_code *code;
+	/* Counted by test runs and by workers, each its own slot: single writer, racy readers. */
+	struct sl_prog_stats *stats; /* [sl_cpu_count()] */
 
 	enum bpf_prog_type type;
 	enum bpf_attach_type expected_attach_type;
@@ -77,14 +79,12 @@ struct sl_prog {
 	struct sl_prog **linked_extensions; /* of such a one; a reference each */
 	uint32_t linked_extension_count;
 	int64_t uses; /* see sl_prog_use; atomically */
-
-	/* Counted by test runs and by workers, each its own slot: single writer, racy readers. */
-	struct sl_prog_stats *stats; /* [sl_cpu_count()] */
 };
 
 struct sl_prog_stats {
 	uint64_t run_count;
-	uint64_t run_time_ns;
+	uint64_t cycles; /* of the time-stamp counter: what the first timed_count runs took */
+	uint64_t timed_count; /* the writer's own */
 } sl_cache_aligned;
 
 /*
@@ -110,6 +110,9 @@ SL_CONTROL void sl_prog_set_free_hooks(void (*free_facts)(struct sl_facts *facts
 enum sl_prog_use { SL_PROG_IN_TABLE = 1, SL_PROG_EXTENDED = -1 };
 SL_CONTROL int sl_prog_use(struct sl_prog *prog, enum sl_prog_use use);
 SL_CONTROL void sl_prog_unuse(struct sl_prog *prog, enum sl_prog_use use);
+
+/* Over all CPUs. */
+SL_ANY void sl_prog_stats_sum(const struct sl_prog *prog, struct sl_prog_stats *ret_sum);
 
 static inline struct sl_prog *sl_prog_of(struct sl_object *obj)
 {

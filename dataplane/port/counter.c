@@ -1,6 +1,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <sluice/stats.h>
+
 #include "port.h"
 #include "worker.h"
 
@@ -21,6 +23,47 @@ const char *sluice_counter_name(enum sluice_counter counter)
 enum sluice_counter_kind sluice_counter_kind(enum sluice_counter counter)
 {
 	return counters[counter].kind;
+}
+
+/* The hooks' verdicts, in the order of enum sluice_counter. */
+#define XDP(id, text) [SLUICE_XDP_##id] = { "xdp", text }
+#define TC_HOOK(HOOK, text)                                                                       \
+	[SLUICE_##HOOK##_UNSPEC] = { text, "unspec" }, [SLUICE_##HOOK##_OK] = { text, "ok" },     \
+	[SLUICE_##HOOK##_RECLASSIFY] = { text, "reclassify" },                                    \
+	[SLUICE_##HOOK##_PIPE] = { text, "pipe" }, [SLUICE_##HOOK##_REPEAT] = { text, "repeat" }, \
+	[SLUICE_##HOOK##_REDIRECT] = { text, "redirect" },                                        \
+	[SLUICE_##HOOK##_SHOT] = { text, "shot" }, [SLUICE_##HOOK##_STOLEN] = { text, "stolen" }, \
+	[SLUICE_##HOOK##_QUEUED] = { text, "queued" }, [SLUICE_##HOOK##_TRAP] = { text, "trap" }
+
+static const struct {
+	const char *hook, *verdict;
+} verdicts[SLUICE_COUNTER_COUNT] = {
+	XDP(PASS, "pass"),
+	XDP(TX, "tx"),
+	XDP(REDIRECT, "redirect"),
+	XDP(DROP, "drop"),
+	XDP(ABORTED, "aborted"),
+	XDP(INVALID, "invalid"),
+	TC_HOOK(INGRESS, "ingress"),
+	TC_HOOK(EGRESS, "egress"),
+};
+
+bool sluice_counter_verdict(
+	enum sluice_counter counter, const char **ret_hook, const char **ret_verdict)
+{
+	if (!verdicts[counter].hook)
+		return false;
+	*ret_hook = verdicts[counter].hook;
+	*ret_verdict = verdicts[counter].verdict;
+	return true;
+}
+
+bool sluice_counter_is_drop(enum sluice_counter counter)
+{
+	/* Who gets the packet then: the other end of a cable, the kernel, a socket. */
+	if (counter == SLUICE_TX || counter == SLUICE_KERNEL || counter == SLUICE_XSK)
+		return false;
+	return counters[counter].kind == SLUICE_KIND_OUT;
 }
 
 static void add(struct sluice_counters *sum, const struct sluice_counters *counters_of_one)

@@ -593,13 +593,13 @@ static void run_one_by_one(const struct sl_code *code, struct sl_burst *burst)
 void sl_loop_run(const struct sl_prog *prog, struct sl_burst *burst, bool has_meta)
 {
 	const struct sl_code *code = sl_rcu_load(prog->code);
-	uint64_t begin_ns = sl_run_stats_begin();
+	uint64_t begin = sl_run_begin_burst(prog, burst->ctx->cpu);
 
 	if (sl_likely(code->burst) && !has_meta)
 		code->burst(burst);
 	else
 		run_one_by_one(code, burst);
-	sl_run_stats_end(prog, burst->ctx->cpu, begin_ns, burst->count);
+	sl_run_end_burst(prog, burst->ctx->cpu, begin, burst->count);
 }
 
 unsigned sl_loop_linearize(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts,
@@ -726,6 +726,15 @@ static void enter(void *arg, struct rte_mbuf **pkts, unsigned n)
 		sl_loop_xdp(a->worker, a->port, a->queue, prog, pkts, NULL, n);
 }
 
+static void note_burst(struct sl_worker *worker, unsigned n)
+{
+	unsigned bucket = n > 1 ? 32 - (unsigned)__builtin_clz(n - 1) : 0;
+
+	worker->round_packets += n;
+	sl_worker_note(&worker->stats.burst_packets, n);
+	sl_worker_note(&worker->stats.bursts[bucket], 1);
+}
+
 void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue)
 {
 	struct arrival arrival = { worker, port, queue, NULL };
@@ -733,8 +742,11 @@ void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	unsigned n = rte_eth_rx_burst(port->id, queue, pkts, SL_BURST);
 	bool asking;
 
-	if (n == 0)
+	if (n == 0) {
+		sl_worker_note(&worker->stats.empty_polls, 1);
 		return;
+	}
+	note_burst(worker, n);
 	count(worker, port, SLUICE_RX, n);
 	arrival.xdp = sl_rcu_load(port->xdp);
 	asking = sl_offload_any(pkts, n);

@@ -27,14 +27,12 @@ static uint32_t run_entry(struct sl_worker *worker, struct sl_port *port, struct
 		.egress_ifindex = egress_ifindex,
 		.len = pkt->pkt_len,
 	};
-	uint64_t begin_ns = sl_run_stats_begin();
 	uint32_t verdict;
 
 	sl_packet_begin(&ctx, pkt);
 	ctx.data_meta -= meta_len;
 	sl_run_reset(&worker->run);
-	verdict = (uint32_t)sl_rcu_load(target->prog->code)->run(&ctx, SL_TAIL_CALLS);
-	sl_run_stats_end(target->prog, ctx.cpu, begin_ns, 1);
+	verdict = (uint32_t)sl_run_one(target->prog, &ctx);
 	return sl_packet_end(&ctx) ? verdict : (uint32_t)XDP_ABORTED;
 }
 

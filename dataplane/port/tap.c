@@ -74,7 +74,6 @@ void sl_tap_show(struct sl_worker *worker, const struct sl_tap_list *list, const
 		struct sl_tap *tap = list->taps[i];
 		struct sl_tap_worker *w = &tap->workers[worker->index];
 		struct sl_ctx own = *ctx;
-		uint64_t begin_ns;
 		uint32_t kept;
 
 		if (outgoing && tap->ignore_outgoing)
@@ -84,9 +83,7 @@ void sl_tap_show(struct sl_worker *worker, const struct sl_tap_list *list, const
 		memset(own.cb, 0, sizeof(own.cb));
 		own.tail_calls = 0;
 		count(&w->seen, 1);
-		begin_ns = sl_run_stats_begin();
-		kept = (uint32_t)sl_rcu_load(tap->prog->code)->run(&own, SL_TAIL_CALLS);
-		sl_run_stats_end(tap->prog, own.cpu, begin_ns, 1);
+		kept = (uint32_t)sl_run_one(tap->prog, &own);
 		if (kept)
 			keep(w, &own, sl_min(kept, own.len));
 	}

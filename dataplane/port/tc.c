@@ -23,11 +23,7 @@ enum { PRIORITY_FIRST = 0xc000, PRIORITY_MANUAL = 0x8000, PRIORITY_MAX = 0xffff 
 
 static int run(const struct sl_prog *prog, struct sl_ctx *ctx)
 {
-	uint64_t begin_ns = sl_run_stats_begin();
-	int result = (int)(uint32_t)sl_rcu_load(prog->code)->run(ctx, SL_TAIL_CALLS);
-
-	sl_run_stats_end(prog, ctx->cpu, begin_ns, 1);
-	return result;
+	return (int)(uint32_t)sl_run_one(prog, ctx);
 }
 
 int sl_tcx_run(const struct sl_mprog *list, struct sl_ctx *ctx)

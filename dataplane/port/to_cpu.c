@@ -7,7 +7,6 @@
 #include "logging.h"
 #include "port.h"
 #include "prog.h"
-#include "run_stats.h"
 #include "transmit.h"
 
 /*
@@ -178,6 +177,7 @@ static void poll_queue(struct sl_worker *worker, const struct sl_cpu_queue *queu
 	struct rte_mbuf *pkts[SL_BURST];
 	unsigned n = rte_ring_sc_dequeue_burst(queue->ring, (void **)pkts, SL_BURST, NULL);
 
+	worker->round_packets += n;
 	/* They were last written to by another CPU. */
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(pkts[i]);

@@ -178,6 +178,7 @@ void sl_transmit_handover(struct sl_worker *worker, struct sl_port *port, uint16
 	unsigned n =
 		rte_ring_sc_dequeue_burst(port->handover[queue], (void **)pkts, SL_BURST, NULL);
 
+	worker->round_packets += n;
 	if (n)
 		send_queue(worker, port, queue, pkts, n);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <rte_cycles.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
 
@@ -197,6 +198,20 @@ static inline void poll_queue(struct sl_worker *w, struct sl_port *port, uint16_
 	sl_xsk_poll(w, port, queue);
 }
 
+/*
+ * Where a round's time goes depends on whether it has found a packet: one look at the counter tells
+ * the busy from the idle. Work that was posted to the CPU counts with the round after it.
+ */
+static inline void account(struct sl_worker *w)
+{
+	uint64_t now = rte_rdtsc();
+
+	sl_worker_note(w->round_packets ? &w->stats.busy_cycles : &w->stats.idle_cycles,
+		now - w->round_end);
+	w->round_packets = 0;
+	w->round_end = now;
+}
+
 /* One look at everything this worker polls. */
 static void run_round(struct sl_worker *w)
 {
@@ -207,6 +222,7 @@ static void run_round(struct sl_worker *w)
 	for (uint32_t i = 0; i < plan->handover_count; i++)
 		sl_transmit_handover(w, plan->handover[i].port, plan->handover[i].queue);
 	sl_to_cpu_poll(w);
+	account(w);
 }
 
 static int begin(struct sl_worker *w)
@@ -231,6 +247,7 @@ static int worker_main(void *arg)
 	__atomic_store_n(&w->error, err, __ATOMIC_RELEASE); /* pairs with sluice_workers_start */
 	if (err)
 		return err;
+	w->round_end = rte_rdtsc();
 	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
 		run_round(w);
 		sl_cpu_poll(w->cpu);

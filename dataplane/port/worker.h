@@ -3,7 +3,7 @@
 #include <pthread.h>
 
 #include <rte_ethdev.h>
-#include <sluice/dataplane.h>
+#include <sluice/stats.h>
 
 #include "context.h"
 #include "port.h"
@@ -15,6 +15,7 @@ struct sl_xsk;
 
 #define SL_WORKERS_MAX RTE_MAX_LCORE
 #define SL_BURST 32
+static_assert(SL_BURST == 1 << (SLUICE_BURST_BUCKETS - 1), "the last bucket is a full burst");
 /* Packets ahead of the one that a program runs on, whose data is fetched into the cache. */
 #define SL_PREFETCH 4
 /* Packets that wait for one TX burst; a burst of one port can meet a few from another. */
@@ -54,6 +55,14 @@ struct sl_cpu_buffer {
 	struct sl_cpu_queue *queues[SL_BURST]; /* of each */
 };
 
+/* Where the time of a worker goes: see account() in worker.c. */
+struct sl_worker_stats {
+	uint64_t busy_cycles, idle_cycles;
+	uint64_t empty_polls;
+	uint64_t burst_packets; /* the sum of all bursts' */
+	uint64_t bursts[SLUICE_BURST_BUCKETS]; /* received from ports, by how many packets */
+};
+
 struct sl_worker {
 	/* The worker's own. */
 	struct sl_run run;
@@ -70,7 +79,12 @@ struct sl_worker {
 	struct sl_clone clones[SL_CLONES];
 	uint16_t ip_id; /* of the next outer header */
 
+	/* Packets that the round under way has found, and when the last one ended. */
+	uint32_t round_packets;
+	uint64_t round_end; /* cycles */
+
 	/* Written by the worker alone, read by anybody. */
+	struct sl_worker_stats stats sl_cache_aligned;
 	struct sluice_counters counters[SL_PORTS_MAX] sl_cache_aligned;
 	struct sluice_counters
 		homeless; /* of packets whose port has gone while they were waiting */
@@ -150,6 +164,12 @@ SL_CONTROL int sl_live_run(const struct sl_test_live *live, uint32_t count, uint
 
 /* sl_clone_redirect: on a worker the copy waits until the hook's programs have ended. */
 SL_ANY int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags);
+
+/* A figure of its own that a worker counts up. */
+static inline void sl_worker_note(uint64_t *figure, uint64_t n)
+{
+	__atomic_store_n(figure, *figure + n, __ATOMIC_RELAXED);
+}
 
 /* Readers of a counter see it torn by nothing; there is one writer. */
 static inline void sl_worker_count_add(

@@ -276,6 +276,7 @@ static bool send_packet(struct sl_worker *worker, struct sl_port *port, struct s
 			return false;
 	}
 	if (pkt) {
+		worker->round_packets++;
 		sl_worker_count_add(worker, port->id, SLUICE_XSK_SENT, 1);
 		sl_transmit_add(worker, port, pkt);
 	} else {

@@ -80,5 +80,8 @@ SL_CONTROL int sl_prog_map_ids(struct sl_prog *prog, uint32_t **ret_ids, uint32_
 #include "commands.def"
 #undef SL_COMMAND
 
-/* Whether BPF_ENABLE_STATS is on. */
-SL_ANY bool sl_stats_enabled(void);
+/*
+ * Of runs that are timed by samples, those whose number times the golden ratio (2^32 for 1) is below
+ * this are: some of them, or all while somebody holds a descriptor of BPF_ENABLE_STATS.
+ */
+extern uint32_t sl_run_sample;

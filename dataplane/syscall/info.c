@@ -6,7 +6,7 @@
 #include "btf.h"
 #include "command.h"
 #include "extension_link.h"
-#include "cpu.h"
+#include "clock.h"
 #include "facts.h"
 #include "fd.h"
 #include "link.h"
@@ -77,13 +77,14 @@ static int give_insns(const struct sl_prog *prog, const uint32_t *map_ids, uint3
 	return err;
 }
 
+/* As the kernel with kernel.bpf_stats_enabled=1. */
 static void sum_stats(const struct sl_prog *prog, struct bpf_prog_info *info)
 {
-	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++) {
-		info->run_cnt += __atomic_load_n(&prog->stats[cpu].run_count, __ATOMIC_RELAXED);
-		info->run_time_ns +=
-			__atomic_load_n(&prog->stats[cpu].run_time_ns, __ATOMIC_RELAXED);
-	}
+	struct sl_prog_stats sum;
+
+	sl_prog_stats_sum(prog, &sum);
+	info->run_cnt = sum.run_count;
+	info->run_time_ns = sl_clock_cycles_ns(sum.cycles);
 }
 
 /* What the caller asked to have copied; then `info` gets how much there is of each. */
@@ -166,7 +167,7 @@ static int prog_info(const struct sl_call *call, struct sl_prog *prog)
 	out.nr_func_info = prog->func_info_count;
 	out.nr_line_info = prog->line_info_count;
 	out.nr_jited_line_info = 0;
-	out.run_time_ns = out.run_cnt = out.recursion_misses = 0;
+	out.recursion_misses = 0;
 	out.ifindex = 0;
 	out.netns_dev = out.netns_ino = 0;
 	out.verified_insns = prog->verified_insns;

@@ -1,11 +1,29 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "command.h"
 
-/* Run statistics cost time, so they are on only while somebody holds the descriptor. */
-static unsigned holders;
+/*
+ * Runs are always counted, and their time is known from samples (port/run_stats.h): the descriptor
+ * asks for the exact time of each.
+ */
+enum { SAMPLE_ONE_IN = 128 };
+
+uint32_t sl_run_sample = UINT32_MAX / SAMPLE_ONE_IN;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned holders; /* under the lock */
+
+static void hold(int change)
+{
+	pthread_mutex_lock(&lock);
+	holders += (unsigned)change;
+	__atomic_store_n(&sl_run_sample, holders ? UINT32_MAX : UINT32_MAX / SAMPLE_ONE_IN,
+		__ATOMIC_RELAXED);
+	pthread_mutex_unlock(&lock);
+}
 
 static void release(struct sl_object *obj)
 {
@@ -14,15 +32,10 @@ static void release(struct sl_object *obj)
 
 static void unlink_stats(struct sl_object *obj)
 {
-	__atomic_sub_fetch(&holders, 1, __ATOMIC_RELAXED);
+	hold(-1);
 }
 
 static const struct sl_object_ops ops = { .unlink = unlink_stats, .release = release };
-
-bool sl_stats_enabled(void)
-{
-	return __atomic_load_n(&holders, __ATOMIC_RELAXED) > 0;
-}
 
 int sl_cmd_enable_stats(const struct sl_call *call)
 {
@@ -34,6 +47,6 @@ int sl_cmd_enable_stats(const struct sl_call *call)
 	if (!obj)
 		return -ENOMEM;
 	sl_object_init(obj, SL_OBJECT_STATS, &ops);
-	__atomic_add_fetch(&holders, 1, __ATOMIC_RELAXED);
+	hold(1);
 	return sl_fd_give(obj, O_RDWR);
 }

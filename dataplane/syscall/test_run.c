@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <net/if.h>
+#include <rte_cycles.h>
 #include <rte_mbuf_core.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,7 +186,8 @@ static int run_on_cpu(unsigned cpu, void *arg)
 	 * itself, and makes no system call.
 	 */
 	clockid_t clock = sl_cpu_is_owned(cpu) ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
-	uint64_t start = clock_ns(clock);
+	uint64_t start = clock_ns(clock), first_cycle = rte_rdtsc();
+	int64_t cycles;
 
 	r->ctx->run = &run;
 	r->ctx->cpu = cpu;
@@ -198,12 +200,14 @@ static int run_on_cpu(unsigned cpu, void *arg)
 		if (left > 0)
 			sl_rcu_quiescent();
 	}
+	cycles = (int64_t)(rte_rdtsc() - first_cycle);
 	r->time_ns = clock_ns(clock) - start;
-	if (sl_stats_enabled()) {
-		__atomic_store_n(&stats->run_count, stats->run_count + r->repeat, __ATOMIC_RELAXED);
+	__atomic_store_n(&stats->run_count, stats->run_count + r->repeat, __ATOMIC_RELAXED);
+	stats->timed_count = stats->run_count;
+	/* Unless the thread has moved to a CPU whose counter is behind. */
+	if (cycles > 0)
 		__atomic_store_n(
-			&stats->run_time_ns, stats->run_time_ns + r->time_ns, __ATOMIC_RELAXED);
-	}
+			&stats->cycles, stats->cycles + (uint64_t)cycles, __ATOMIC_RELAXED);
 	return 0;
 }
 

@@ -617,34 +617,6 @@ TEST(port, replacing_programs_under_traffic_loses_nothing)
 	bed_close(&bed);
 }
 
-TEST(port, run_statistics_are_counted_while_enabled)
-{
-	union bpf_attr attr = { .enable_stats.type = BPF_STATS_RUN_TIME };
-	struct sl_prog *prog;
-	uint64_t runs = 0;
-	struct bed bed;
-	int fd, stats_fd;
-
-	ASSERT_TRUE(bed_open(&bed, 2));
-	fd = stand_in_fd(BPF_PROG_TYPE_XDP, xdp_drop);
-	prog = prog_of(fd);
-	ASSERT_EQ(sluice_xdp_attach(bed.a.ifindex, fd, -1, 0), 0);
-	send_one(&bed, frame_of(0, 0));
-	stats_fd = (int)sluice_bpf(BPF_ENABLE_STATS, &attr, sizeof(attr));
-	stand_in_hooks();
-	ASSERT_GE(stats_fd, 0);
-	for (unsigned i = 0; i < 3; i++)
-		send_one(&bed, frame_of(0, 0));
-	sluice_workers_stop();
-	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++)
-		runs += prog->stats[cpu].run_count;
-	EXPECT_EQ(runs, 3u);
-	close(stats_fd);
-	close(fd);
-	sl_object_unref(&prog->obj);
-	bed_close(&bed);
-}
-
 static int note_cpu(unsigned cpu, void *arg)
 {
 	*(unsigned *)arg = cpu;
