@@ -26,8 +26,9 @@
  * in a row, is put together from two.
  *
  * A file cannot be waited for either. Each ring has an eventfd, the bell, which epoll gets instead
- * of the map's descriptor. The background thread rings it for programs; who is about to wait finds
- * it ringing when there is anything to read, and silent otherwise, as the kernel's poll answers.
+ * of the map's descriptor. The background thread rings it for programs, and silences it once all is
+ * read, for who does not tell us that it is about to wait. Who tells us finds it ringing when there
+ * is anything to read, and silent otherwise, as the kernel's poll answers.
  * Ringing is to be readable. Of a USER_RINGBUF, of which any byte is free, it is to be writable: the
  * counter is not at its end.
  */
@@ -36,6 +37,10 @@ struct ringbuf_map {
 	struct sl_list node; /* of `rings`, under the lock */
 	int memfd, bell;
 	size_t data_len;
+
+	/* Under the lock: how the bell is, and how far user space was then. */
+	bool rung;
+	uint64_t seen;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -51,7 +56,7 @@ static bool is_user(const struct ringbuf_map *ring)
 	return ring->map.desc.type == BPF_MAP_TYPE_USER_RINGBUF;
 }
 
-static void set_bell(const struct ringbuf_map *ring, bool ringing)
+static void set_bell(struct ringbuf_map *ring, bool ringing)
 {
 	uint64_t count = is_user(ring) ? UINT64_MAX - 1 : 1;
 	bool add = ringing != is_user(ring);
@@ -59,6 +64,7 @@ static void set_bell(const struct ringbuf_map *ring, bool ringing)
 			   : read(ring->bell, &count, sizeof(count));
 
 	(void)done; /* it was ringing, or silent, already */
+	ring->rung = ringing;
 }
 
 static bool is_ready(const struct ringbuf_map *ring)
@@ -73,6 +79,36 @@ static bool is_ready(const struct ringbuf_map *ring)
 	return sl_ringbuf_query(r, BPF_RB_AVAIL_DATA) != 0;
 }
 
+/* What user space moves: whether it has since the last time. */
+static bool has_moved(struct ringbuf_map *ring)
+{
+	const struct sl_ringbuf *r = sl_ringbuf_of(&ring->map);
+	uint64_t now = is_user(ring) ? __atomic_load_n(&r->producer->position, __ATOMIC_ACQUIRE)
+				     : __atomic_load_n(&r->consumer->position, __ATOMIC_ACQUIRE);
+	bool moved = now != ring->seen;
+
+	ring->seen = now;
+	return moved;
+}
+
+/* With the lock held: whether the next look should come soon. */
+static bool update_bell(struct ringbuf_map *ring)
+{
+	struct sl_ringbuf *r = sl_ringbuf_of(&ring->map);
+
+	if (__atomic_load_n(&r->wake, __ATOMIC_RELAXED)) {
+		__atomic_exchange_n(&r->wake, 0, __ATOMIC_ACQ_REL);
+		set_bell(ring, true);
+		return true;
+	}
+	if (!ring->rung)
+		return false;
+	/* What is written after this look says again that somebody is to be woken. */
+	if (!is_ready(ring))
+		set_bell(ring, false);
+	return has_moved(ring);
+}
+
 static bool poll_bells(void *arg)
 {
 	struct ringbuf_map *ring;
@@ -80,13 +116,8 @@ static bool poll_bells(void *arg)
 
 	pthread_mutex_lock(&lock);
 	sl_list_for_each (ring, &rings, node) {
-		struct sl_ringbuf *r = sl_ringbuf_of(&ring->map);
-
-		if (!__atomic_load_n(&r->wake, __ATOMIC_RELAXED))
-			continue;
-		__atomic_exchange_n(&r->wake, 0, __ATOMIC_ACQ_REL);
-		set_bell(ring, true);
-		busy = true;
+		if (update_bell(ring))
+			busy = true;
 	}
 	pthread_mutex_unlock(&lock);
 	return busy;
@@ -203,6 +234,7 @@ static int ringbuf_new(const union bpf_attr *attr, struct sl_map **ret_map)
 	pthread_once(&once, start);
 	sl_list_init(&ring->node);
 	ring->data_len = attr->max_entries;
+	ring->rung = is_user(ring);
 	ring->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ring->memfd = memfd_create("bpf-map", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (ring->bell < 0 || ring->memfd < 0 ||
