@@ -277,7 +277,7 @@ static int64_t result_fd(struct sl_remote_call *call, int64_t value)
 	return fd;
 }
 
-int64_t sl_remote_bpf(struct sl_space *space, int cmd, uint64_t attr, uint32_t size)
+int64_t sl_remote_bpf_fd(struct sl_space *space, int cmd, uint64_t attr, uint32_t size, int *ret_fd)
 {
 	struct sl_remote_call call = { .type = SL_WIRE_BPF,
 		.args = { (uint64_t)(int64_t)cmd, attr, size } };
@@ -286,6 +286,7 @@ int64_t sl_remote_bpf(struct sl_space *space, int cmd, uint64_t attr, uint32_t s
 		union bpf_attr attr;
 		uint8_t bytes[ATTR_MAX];
 	} copy;
+	int64_t ret;
 
 	memset(&copy.attr, 0, sizeof(copy.attr));
 	if (size <= sizeof(copy) && space->ops->read(space, &copy, attr, size) == 0) {
@@ -293,7 +294,20 @@ int64_t sl_remote_bpf(struct sl_space *space, int cmd, uint64_t attr, uint32_t s
 		x.prefetch.ranges[x.prefetch.range_count].address = attr;
 		x.prefetch.ranges[x.prefetch.range_count++].len_bytes = size;
 	}
-	return result_fd(&call, run(&x));
+	ret = run(&x);
+	if (ret >= 0 && call.ret_fd_count > 0) {
+		*ret_fd = (int)result_fd(&call, ret);
+		ret = 0;
+	}
+	return ret;
+}
+
+int64_t sl_remote_bpf(struct sl_space *space, int cmd, uint64_t attr, uint32_t size)
+{
+	int fd = -1;
+	int64_t ret = sl_remote_bpf_fd(space, cmd, attr, size, &fd);
+
+	return fd >= 0 ? fd : ret;
 }
 
 int64_t sl_remote_perf_open(

@@ -16,6 +16,9 @@ struct sl_api;
 
 /* bpf(2). A result that is a descriptor is one of this process, close-on-exec. */
 int64_t sl_remote_bpf(struct sl_space *space, int cmd, uint64_t attr, uint32_t size_bytes);
+/* The same, for who has to know: such a descriptor is in *ret_fd, and the result 0. */
+int64_t sl_remote_bpf_fd(
+	struct sl_space *space, int cmd, uint64_t attr, uint32_t size_bytes, int *ret_fd);
 
 /* perf_event_open(2): a descriptor of this process, close-on-exec whatever the flags say. */
 int64_t sl_remote_perf_open(
