@@ -8,6 +8,7 @@
 
 #include "daemon.h"
 #include "executable.h"
+#include "supervisor.h"
 #include "verb.h"
 
 /* Where the preload libraries are, from the directory of this executable: built, installed. */
@@ -50,11 +51,18 @@ static int preload(const char *library)
 	return err;
 }
 
+static int supervise(char *const *argv)
+{
+	const struct sl_supervisor_options options = { .argv = argv, .fail = sl_cli_fail };
+
+	return sl_supervisor_run(&options);
+}
+
 int sl_cmd_run(int argc, char **argv)
 {
 	char library[PATH_MAX], command[PATH_MAX], reason[SL_DAEMON_REASON];
 	const char *name;
-	bool local = false;
+	bool local = false, seccomp = false;
 	int i, err;
 
 	for (i = 0; i < argc && argv[i][0] == '-'; i++) {
@@ -62,17 +70,24 @@ int sl_cmd_run(int argc, char **argv)
 			i++;
 			break;
 		}
-		if (strcmp(argv[i], "--local") != 0)
+		if (strcmp(argv[i], "--local") == 0)
+			local = true;
+		else if (strcmp(argv[i], "--seccomp") == 0)
+			seccomp = true;
+		else
 			return sl_cli_usage("run: unknown option '%s'", argv[i]);
-		local = true;
 	}
+	if (local && seccomp)
+		return sl_cli_usage("run: --local and --seccomp exclude each other");
 	if (i >= argc)
 		return sl_cli_usage("run: no command given");
+	if (!local && sl_daemon_call("daemon.info", NULL, NULL, NULL, NULL, reason) != 0)
+		return sl_cli_fail("run: %s", reason);
+	if (seccomp)
+		return supervise(argv + i);
 	name = local ? SLUICE_LOCAL_LIBRARY : SLUICE_LIBRARY;
 	if (!find_library(name, library, sizeof(library)))
 		return sl_cli_fail("run: %s is not where sluice expects it", name);
-	if (!local && sl_daemon_call("daemon.info", NULL, NULL, NULL, NULL, reason) != 0)
-		return sl_cli_fail("run: %s", reason);
 	/* The loader splits the list at these. */
 	if (strpbrk(library, " :"))
 		return sl_cli_fail("run: cannot preload '%s': blank or colon in its path", library);
@@ -81,7 +96,8 @@ int sl_cmd_run(int argc, char **argv)
 	/* It would run, and load into the kernel. */
 	if (sl_executable_find(argv[i], command, sizeof(command)) &&
 		sl_executable_is_static(command)) {
-		sl_cli_fail("run: %s is statically linked: its bpf(2) cannot be caught", argv[i]);
+		sl_cli_fail("run: %s is statically linked: its bpf(2) cannot be caught%s", argv[i],
+			local ? "" : " (try --seccomp)");
 		return SL_EXIT_CANNOT_EXECUTE;
 	}
 	execvp(argv[i], argv + i);

@@ -10,7 +10,7 @@ static int cmd_version(int argc, char **argv);
 static const struct sl_verb verbs[] = {
 	{ "demo", "--capture FILE [--seconds N] [--json FILE] [--output DIR]",
 		"classify a capture while the jump table changes", sl_cmd_demo },
-	{ "run", "[--local] -- COMMAND...",
+	{ "run", "[--local | --seccomp] -- COMMAND...",
 		"run COMMAND with its bpf(2) answered by sluiced, or by a Sluice of its own",
 		sl_cmd_run },
 	{ "forward", "[EAL OPTIONS] -- OPTIONS", "run ports and workers ('-- --help' for more)",

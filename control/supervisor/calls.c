@@ -1,0 +1,45 @@
+#include "calls.h"
+
+#include <assert.h>
+#include <linux/perf_event.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "handlers.h"
+
+/* MAP_SHARED or MAP_SHARED_VALIDATE, of a file. */
+enum { SHARED_MASK = 0x0d | MAP_ANONYMOUS | SL_CALL_OWN_MMAP, SHARED = MAP_SHARED };
+
+static_assert((MAP_SHARED_VALIDATE & SHARED_MASK) == SHARED, "the other way to say shared");
+static_assert((MAP_PRIVATE & SHARED_MASK) != SHARED, "private mappings are not notified");
+
+#define PERF_IOC (_IOC_TYPE(PERF_EVENT_IOC_ENABLE) << _IOC_TYPESHIFT)
+
+const struct sl_supervised sl_supervised[] = {
+	{ SYS_bpf, 0, { { 0 } }, sl_handle_bpf },
+	{ SYS_perf_event_open, 0, { { 0 } }, sl_handle_perf_event_open },
+	{ SYS_mmap, 1, { { 3, SHARED_MASK, SHARED } }, sl_handle_mmap },
+	{ SYS_ioctl, 1, { { 1, _IOC_TYPEMASK << _IOC_TYPESHIFT, PERF_IOC } },
+		sl_handle_perf_ioctl },
+	{ SYS_epoll_ctl, 0, { { 0 } }, sl_handle_epoll_ctl },
+};
+
+const size_t sl_supervised_count = sizeof(sl_supervised) / sizeof(sl_supervised[0]);
+
+const struct sl_supervised *sl_supervised_find(int nr, const uint64_t *args)
+{
+	for (size_t i = 0; i < sl_supervised_count; i++) {
+		const struct sl_supervised *row = &sl_supervised[i];
+		unsigned t = 0;
+
+		if (row->nr != nr)
+			continue;
+		while (t < row->test_count &&
+			(args[row->tests[t].arg] & row->tests[t].mask) == row->tests[t].value)
+			t++;
+		if (t == row->test_count)
+			return row;
+	}
+	return NULL;
+}

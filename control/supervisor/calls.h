@@ -1,0 +1,41 @@
+#pragma once
+
+#include <linux/filter.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * The system calls that the kernel tells the supervisor of. One table makes the filter and finds the
+ * handler, so every row costs nothing but its own calls: the kernel remembers of all other numbers
+ * that the filter allows them.
+ */
+struct sl_notified;
+
+/* (low half of args[arg] & mask) == value. */
+struct sl_call_test {
+	unsigned arg;
+	uint32_t mask, value;
+};
+
+enum { SL_CALL_TESTS = 2 };
+
+struct sl_supervised {
+	int nr;
+	unsigned test_count;
+	struct sl_call_test tests[SL_CALL_TESTS]; /* all of them */
+	/* Answers, in whatever way notified.h offers. */
+	void (*handle)(struct sl_notified *notified);
+};
+
+extern const struct sl_supervised sl_supervised[];
+extern const size_t sl_supervised_count;
+
+/*
+ * A mapping that the supervisor makes in a program's name has this flag, which the kernel ignores, and
+ * is not told of.
+ */
+#define SL_CALL_OWN_MMAP 0x0800 /* MAP_DENYWRITE */
+
+/* The row that a call is notified for; NULL when there is none. */
+const struct sl_supervised *sl_supervised_find(int nr, const uint64_t *args);

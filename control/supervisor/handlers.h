@@ -1,0 +1,12 @@
+#pragma once
+
+#include "notified.h"
+
+/* The rows of calls.h: each answers the call that it is given. */
+void sl_handle_bpf(struct sl_notified *n);
+void sl_handle_perf_event_open(struct sl_notified *n);
+/* Of a ring: an event's, or a RINGBUF's. */
+void sl_handle_mmap(struct sl_notified *n);
+void sl_handle_perf_ioctl(struct sl_notified *n);
+/* Of a RINGBUF, which is a file and cannot be waited for. */
+void sl_handle_epoll_ctl(struct sl_notified *n);
