@@ -74,13 +74,21 @@ static void add(struct sluice_counters *sum, const struct sluice_counters *count
 
 int sluice_counters_read(uint32_t ifindex, int worker, struct sluice_counters *ret_counters)
 {
-	uint32_t first = ifindex ? ifindex - 1 : 0;
-	uint32_t last = ifindex ? ifindex - 1 : SL_PORTS_MAX - 1;
+	uint32_t first = 0, last = SL_PORTS_MAX - 1;
 
-	if (last >= SL_PORTS_MAX || worker >= (int)sl_worker_count())
+	if (worker >= (int)sl_worker_count())
 		return -EINVAL;
 	memset(ret_counters, 0, sizeof(*ret_counters));
 	sl_port_lock();
+	if (ifindex) {
+		const struct sl_port *port = sl_port_peek(ifindex);
+
+		if (!port) {
+			sl_port_unlock();
+			return -ENODEV;
+		}
+		first = last = port->id;
+	}
 	for (unsigned w = 0; w < sl_worker_count(); w++) {
 		if (worker >= 0 && w != (unsigned)worker)
 			continue;

@@ -399,7 +399,7 @@ static int add(const char *name, uint16_t id, bool probed,
 	if (!port)
 		return fail("add", name, -ENOMEM);
 	port->id = id;
-	port->ifindex = id + 1u;
+	port->ifindex = sl_port_number(id, false);
 	port->link_header = RTE_ETHER_HDR_LEN;
 	port->serial = ++serials;
 	port->probed = probed;
@@ -412,10 +412,10 @@ static int add(const char *name, uint16_t id, bool probed,
 		destroy(port);
 		return err;
 	}
-	sl_rcu_store(sl_ports[id], port);
+	sl_port_publish(port);
 	err = sl_worker_replan();
 	if (err) {
-		sl_rcu_store(sl_ports[id], NULL);
+		sl_port_withdraw(port);
 		sl_rcu_synchronize();
 		sluice_interface_del(port->ifindex);
 		destroy(port);
@@ -490,10 +490,10 @@ int sl_port_remove(struct sl_port *port)
 
 	if (err)
 		return err;
-	sl_rcu_store(sl_ports[port->id], NULL);
+	sl_port_withdraw(port);
 	err = port->tunnel ? 0 : sl_worker_replan();
 	if (err) {
-		sl_rcu_store(sl_ports[port->id], port);
+		sl_port_publish(port);
 		return err;
 	}
 	for (unsigned i = 0; i < SL_PORTS_MAX; i++) {
@@ -593,14 +593,15 @@ int sluice_port_send(uint32_t ifindex, const void *frame, size_t len_bytes, unsi
 
 int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info)
 {
-	int err = -ENOENT;
+	const struct sl_port *port = NULL;
 
 	sl_port_lock();
-	for (uint32_t i = ifindex; i < SL_PORTS_MAX; i++) {
-		const struct sl_port *port = sl_ports[i];
-
-		if (!port)
-			continue;
+	for (unsigned i = 0; i < SL_PORTS_MAX; i++) {
+		if (sl_ports[i] && sl_ports[i]->ifindex > ifindex &&
+			(!port || sl_ports[i]->ifindex < port->ifindex))
+			port = sl_ports[i];
+	}
+	if (port) {
 		*ret_info = (struct sluice_port_info){
 			.ifindex = port->ifindex,
 			.rx_queues = port->rx_queues,
@@ -611,9 +612,7 @@ int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info)
 		memcpy(ret_info->mac, &port->mac, sizeof(ret_info->mac));
 		snprintf(ret_info->name, sizeof(ret_info->name), "%s", port->name);
 		snprintf(ret_info->driver, sizeof(ret_info->driver), "%s", port->driver);
-		err = 0;
-		break;
 	}
 	sl_port_unlock();
-	return err;
+	return port ? 0 : -ENOENT;
 }

@@ -28,7 +28,7 @@ struct sl_port {
 	/* Immutable while the port is published. */
 	uint16_t id; /* the ethdev's, or of a tunnel one from RTE_MAX_ETHPORTS on */
 	uint16_t rx_queues, tx_queues;
-	uint32_t ifindex; /* id + 1 */
+	uint32_t ifindex; /* its number: the twin's, or one of its own */
 	uint16_t mtu; /* bytes behind the Ethernet header */
 	uint8_t link_header; /* bytes of it; 0: its packets begin with the network header */
 	struct rte_ether_addr mac;
@@ -52,6 +52,7 @@ struct sl_port {
 	struct sl_port *pass_to; /* NULL: the kernel */
 	struct sl_tunnel_list *tunnels; /* that take what arrives here for them; NULL without */
 	struct sl_xsk_list *xsks; /* NULL: no AF_XDP sockets */
+	struct sl_port *next; /* in its bucket */
 
 	/* Control threads only. */
 	struct sl_link *xdp_link; /* that holds the XDP hook */
@@ -63,13 +64,25 @@ struct sl_port {
 	char driver[32];
 };
 
-/* By id; written under the ports' lock, read through sl_rcu_load. */
+/* By id, and by number; written under the ports' lock, read through sl_rcu_load. */
+enum { SL_PORT_BUCKETS = 256 };
 extern struct sl_port *sl_ports[SL_PORTS_MAX];
+extern struct sl_port *sl_port_buckets[SL_PORT_BUCKETS];
 
 static inline struct sl_port *sl_port_peek(uint32_t ifindex)
 {
-	return ifindex - 1 < SL_PORTS_MAX ? sl_rcu_load(sl_ports[ifindex - 1]) : NULL;
+	struct sl_port *port = sl_rcu_load(sl_port_buckets[ifindex % SL_PORT_BUCKETS]);
+
+	while (port && port->ifindex != ifindex)
+		port = sl_rcu_load(port->next);
+	return port;
 }
+
+/* A number that no port has, nor with beside_kernel an interface of the kernel's. */
+SL_CONTROL uint32_t sl_port_number(uint16_t id, bool beside_kernel);
+/* With the lock held: workers find the port from now on, or no more. */
+SL_CONTROL void sl_port_publish(struct sl_port *port);
+SL_CONTROL void sl_port_withdraw(struct sl_port *port);
 
 /* One lock for everything that control threads change: ports, hooks, plans of the workers. */
 SL_CONTROL void sl_port_lock(void);

@@ -342,7 +342,7 @@ static int add(const struct sluice_tunnel_options *o, uint32_t *ret_ifindex)
 	if (!port)
 		return refuse(o, -ENOMEM, strerror(ENOMEM));
 	port->id = id;
-	port->ifindex = id + 1u;
+	port->ifindex = sl_port_number(id, false);
 	why = find_conflict(port);
 	if (why) {
 		tunnel_free(port);
@@ -356,7 +356,7 @@ static int add(const struct sluice_tunnel_options *o, uint32_t *ret_ifindex)
 		tunnel_free(port);
 		return refuse(o, err, strerror(-err));
 	}
-	sl_rcu_store(sl_ports[id], port);
+	sl_port_publish(port);
 	*ret_ifindex = port->ifindex;
 	return 0;
 }

@@ -279,7 +279,7 @@ struct sluice_counters {
 const char *sluice_counter_name(enum sluice_counter counter);
 enum sluice_counter_kind sluice_counter_kind(enum sluice_counter counter);
 
-/* Sums over ports (ifindex 0: all, removed ones too) and workers (-1: all). */
+/* Sums over ports (ifindex 0: all, removed ones too) and workers (-1: all). -ENODEV, -EINVAL. */
 int sluice_counters_read(uint32_t ifindex, int worker, struct sluice_counters *ret_counters);
 uint64_t sluice_counters_sum(const struct sluice_counters *counters, enum sluice_counter_kind kind);
 
