@@ -4,6 +4,7 @@
 #include <sluice/stats.h>
 
 #include "port.h"
+#include "twin.h"
 #include "worker.h"
 
 static const struct {
@@ -99,8 +100,17 @@ int sluice_counters_read(uint32_t ifindex, int worker, struct sluice_counters *r
 			add(ret_counters, &sl_worker_at(w)->homeless);
 		}
 	}
+	for (uint32_t port = first; worker < 0 && port <= last; port++) {
+		if (sl_ports[port] && sl_ports[port]->twin)
+			add(ret_counters, &sl_ports[port]->twin->counters);
+	}
 	sl_port_unlock();
 	return 0;
+}
+
+void sl_counters_retire_more(const struct sluice_counters *last)
+{
+	add(&sl_worker_at(0)->retired, last);
 }
 
 void sl_counters_retire(uint16_t port_id)

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 
 #include <rte_mbuf.h>
 
@@ -18,6 +19,7 @@
 #include "tc.h"
 #include "transmit.h"
 #include "tunnel_port.h"
+#include "twin.h"
 
 /*
  * The way of a packet: RX burst, XDP program, TC ingress filters, and then the kernel, another
@@ -245,6 +247,20 @@ static void show_to_taps(
 		sl_tap_show(worker, taps, ctx, outgoing);
 }
 
+/* From the context back to the mbuf; false where its way has ended. */
+static bool seal(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
+{
+	if (sl_unlikely(ctx->mbuf->ol_flags & SL_OFFLOADS) && !sl_offload_end(ctx)) {
+		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_BAD_OFFLOAD);
+		return false;
+	}
+	if (!sl_packet_end(ctx)) {
+		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+		return false;
+	}
+	return true;
+}
+
 /* Sends a packet that TC has let out of a port. */
 static void leave(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
 {
@@ -253,12 +269,21 @@ static void leave(struct sl_worker *worker, struct sl_port *port, struct sl_ctx 
 		return;
 	}
 	show_to_taps(worker, port, ctx, true);
-	if (sl_unlikely(ctx->mbuf->ol_flags & SL_OFFLOADS) && !sl_offload_end(ctx))
-		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_BAD_OFFLOAD);
-	else if (sl_packet_end(ctx))
+	if (seal(worker, port, ctx))
 		sl_transmit_add(worker, port, ctx->mbuf);
-	else
-		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+}
+
+/* To the kernel's side of the port, with the tag among the bytes. */
+static void reach_kernel(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
+{
+	if (!port->twin || !tag(ctx)) {
+		sl_loop_finish(
+			worker, port, ctx->mbuf, port->twin ? SLUICE_NO_ROOM : SLUICE_KERNEL);
+		return;
+	}
+	ctx->mbuf->ol_flags &= ~RTE_MBUF_F_RX_VLAN_STRIPPED;
+	if (seal(worker, port, ctx))
+		sl_twin_put(worker, port, ctx->mbuf);
 }
 
 /*
@@ -397,7 +422,10 @@ static struct sl_port *enter_stack(
 	next = sl_rcu_load(port->pass_to);
 	if (next && sl_likely(fit_header(ctx, next)))
 		return next;
-	sl_loop_finish(worker, port, ctx->mbuf, next ? SLUICE_NO_LINK_HEADER : SLUICE_KERNEL);
+	if (next)
+		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_LINK_HEADER);
+	else
+		reach_kernel(worker, port, ctx);
 	return NULL;
 }
 
@@ -527,6 +555,10 @@ void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	/* Without filters on the way no context is needed. */
 	if (!sl_port_has_tc(port, SLUICE_TC_INGRESS) && !sl_rcu_load(port->tunnels) &&
 		!sl_rcu_load(port->taps)) {
+		if (!to && port->twin) {
+			sl_twin_burst(worker, port, pkts, n);
+			return;
+		}
 		if (!to) {
 			count(worker, port, SLUICE_KERNEL, n);
 			sl_transmit_free(pkts, n);
@@ -544,6 +576,31 @@ void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + SL_PREFETCH], void *));
 		skb_begin(&ctx, worker, port, queue, pkts[i], meta_lens[i]);
 		walk(worker, port, &ctx, true);
+	}
+}
+
+void sl_loop_egress(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	if (!sl_port_has_tc(port, SLUICE_TC_EGRESS) && !sl_rcu_load(port->taps)) {
+		sl_transmit_burst(worker, port, pkts, n);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		struct sl_ctx ctx;
+
+		if (i + SL_PREFETCH < n)
+			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + SL_PREFETCH], void *));
+		skb_begin(&ctx, worker, port, 0, pkts[i], 0);
+		/* It has come in nowhere, and nobody has looked whom it is for. */
+		ctx.ingress_ifindex = 0;
+		ctx.pkt_type = PACKET_HOST;
+		ctx.queue_mapping = 0;
+		if (ctx.protocol == htons(ETH_P_8021Q) || ctx.protocol == htons(ETH_P_8021AD))
+			untag(&ctx);
+		ctx.mac_offset = (uint16_t)(ctx.data - ctx.head);
+		ctx.network_offset = ctx.mac_offset + SL_ETH_HEADER;
+		walk(worker, port, &ctx, false);
 	}
 }
 

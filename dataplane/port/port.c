@@ -1,5 +1,6 @@
 #include "port.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@
 #include "tap.h"
 #include "transmit.h"
 #include "tunnel_port.h"
+#include "twin.h"
 #include "worker.h"
 #include "xsk_port.h"
 
@@ -41,6 +43,11 @@ static uint64_t serials; /* under the lock */
 void sl_port_lock(void)
 {
 	pthread_mutex_lock(&lock);
+}
+
+bool sl_port_trylock(void)
+{
+	return pthread_mutex_trylock(&lock) == 0;
 }
 
 void sl_port_unlock(void)
@@ -109,7 +116,8 @@ static uint32_t mbufs_needed(const struct sl_port *port, const struct sluice_por
 {
 	uint32_t needed = (uint32_t)port->rx_queues * rx_descriptors +
 			  (uint32_t)port->tx_queues * tx_descriptors +
-			  sl_worker_count() * (POOL_CACHE * 3 / 2 + SL_TX_BATCH + SL_BURST);
+			  sl_worker_count() * (POOL_CACHE * 3 / 2 + SL_TX_BATCH + SL_BURST) +
+			  (options->kernel_twin ? SL_TWIN_MBUFS : 0);
 
 	if (options->mbufs)
 		return options->mbufs;
@@ -287,6 +295,7 @@ static int configure(struct sl_port *port, const struct rte_eth_dev_info *info,
 			conf.rxmode.offloads |= info->rx_offload_capa & hint_offloads[i].offload;
 	if ((port->rx_queues > 1 || asked_hints & SLUICE_RX_HASH) && rss) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		port->spreads = true;
 		conf.rx_adv_conf.rss_conf.rss_hf = rss;
 		conf.rxmode.offloads |= info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_RSS_HASH;
 	}
@@ -326,7 +335,6 @@ static int bring_up(struct sl_port *port, const struct sluice_port_options *opti
 	if (err)
 		return err;
 	snprintf(port->driver, sizeof(port->driver), "%s", info.driver_name);
-	port->device = info.device;
 	port->rx_queues = sl_min(options->rx_queues ?: workers, workers);
 	port->rx_queues = sl_min(port->rx_queues, info.max_rx_queues);
 	port->tx_queues = sl_min(workers, info.max_tx_queues);
@@ -338,6 +346,8 @@ static int bring_up(struct sl_port *port, const struct sluice_port_options *opti
 	if (err)
 		return err;
 	rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx_descriptors, &tx_descriptors);
+	port->rx_descriptors = rx_descriptors;
+	port->tx_descriptors = tx_descriptors;
 	err = new_pool(port, mbufs_needed(port, options, rx_descriptors, tx_descriptors), socket);
 	if (!err)
 		err = new_handover(port, socket);
@@ -360,6 +370,8 @@ static void destroy(struct sl_port *port)
 	sl_hook_clear(port);
 	sl_tap_forget_port(port);
 	sl_xsk_port_clear(port);
+	sl_twin_free(port->twin);
+	port->twin = NULL;
 	if (port->handover) {
 		sl_transmit_drain(sl_worker_at(0), port);
 		for (uint16_t q = 0; q < port->tx_queues; q++)
@@ -386,10 +398,88 @@ int sl_port_add_interface(const struct sl_port *port)
 	return sluice_interface_set(&interface);
 }
 
+static bool is_name_taken(const char *name)
+{
+	for (unsigned i = 0; i < SL_PORTS_MAX; i++)
+		if (sl_ports[i] && strcmp(sl_ports[i]->name, name) == 0)
+			return true;
+	return false;
+}
+
+/* What messages, options and JSON can carry as it is. */
+static bool is_printable(const char *name)
+{
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < len; i++)
+		if (!isgraph((unsigned char)name[i]) || strchr("\"\\/,=", name[i]))
+			return false;
+	return len > 0 && len < RTE_ETH_NAME_MAX_LEN;
+}
+
+/* The name asked for, the device's, or where a twin cannot have that one like "dpdk0". */
+static int choose_name(struct sl_port *port, const struct sluice_port_options *options)
+{
+	bool twin = options->kernel_twin != SLUICE_TWIN_NONE;
+	const char *name = options->name ?: port->device_name;
+
+	if (!is_printable(name))
+		return -EINVAL;
+	snprintf(port->name, sizeof(port->name), "%s", name);
+	if (twin && !sl_twin_name_is_good(name)) {
+		if (options->name)
+			return -EINVAL;
+		snprintf(port->name, sizeof(port->name), "dpdk%u", port->id);
+	}
+	return is_name_taken(port->name) ? -EEXIST : 0;
+}
+
+/* The twin as far as it is wanted; the port has its number in the end. */
+static int make_twin(struct sl_port *port, const struct sluice_port_options *options)
+{
+	const char *what = NULL;
+	int err = 0;
+
+	if (options->kernel_twin)
+		err = sl_twin_add(port, &what);
+	if (err)
+		sl_log(options->kernel_twin == SLUICE_TWIN_TRY ? SL_LOG_WARN : SL_LOG_ERROR,
+			"port %s has no kernel twin: cannot %s: %s", port->name, what,
+			strerror(-err));
+	if (err && options->kernel_twin == SLUICE_TWIN_REQUIRE)
+		return err;
+	if (!port->twin)
+		port->ifindex = sl_port_number(port->id, options->kernel_twin || sl_twin_exists());
+	return 0;
+}
+
+/* From an ethdev to an interface that no worker knows yet. */
+static int set_up(struct sl_port *port, const struct sluice_port_options *options)
+{
+	int err = choose_name(port, options);
+
+	if (err) {
+		sl_log(SL_LOG_ERROR, "cannot add port %s: %s", options->name ?: port->device_name,
+			err == -EEXIST         ? "another port has the name"
+			: options->kernel_twin ? "no interface can have that name"
+					       : "a port cannot have that name");
+		return err;
+	}
+	err = bring_up(port, options);
+	if (err)
+		return fail("start", port->device_name, pmd_errno(err, EIO));
+	err = make_twin(port, options);
+	if (err)
+		return err;
+	err = sl_port_add_interface(port);
+	return err ? fail("start", port->name, err) : 0;
+}
+
 /* With the lock held. */
 static int add(const char *name, uint16_t id, bool probed,
 	const struct sluice_port_options *options, uint32_t *ret_ifindex)
 {
+	struct rte_eth_dev_info info;
 	struct sl_port *port;
 	int err;
 
@@ -399,16 +489,14 @@ static int add(const char *name, uint16_t id, bool probed,
 	if (!port)
 		return fail("add", name, -ENOMEM);
 	port->id = id;
-	port->ifindex = sl_port_number(id, false);
 	port->link_header = RTE_ETHER_HDR_LEN;
 	port->serial = ++serials;
 	port->probed = probed;
-	rte_eth_dev_get_name_by_port(id, port->name);
-	err = bring_up(port, options);
-	if (!err)
-		err = sl_port_add_interface(port);
+	rte_eth_dev_get_name_by_port(id, port->device_name);
+	if (rte_eth_dev_info_get(id, &info) == 0)
+		port->device = info.device; /* to be removed with the port, however far it gets */
+	err = set_up(port, options);
 	if (err) {
-		err = fail("start", name, pmd_errno(err, EIO));
 		destroy(port);
 		return err;
 	}
@@ -612,6 +700,9 @@ int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info)
 		memcpy(ret_info->mac, &port->mac, sizeof(ret_info->mac));
 		snprintf(ret_info->name, sizeof(ret_info->name), "%s", port->name);
 		snprintf(ret_info->driver, sizeof(ret_info->driver), "%s", port->driver);
+		snprintf(ret_info->device, sizeof(ret_info->device), "%s", port->device_name);
+		ret_info->has_twin = port->twin != NULL;
+		ret_info->is_tunnel = port->tunnel != NULL;
 	}
 	sl_port_unlock();
 	return port ? 0 : -ENOENT;

@@ -15,6 +15,7 @@ struct sl_tap_list;
 struct sl_tc_list;
 struct sl_tunnel_list;
 struct sl_tunnel_port;
+struct sl_twin;
 struct sl_xsk_list;
 
 /* Ports that are no ethdevs have the ids above theirs. */
@@ -43,6 +44,7 @@ struct sl_port {
 	 * of them enqueues) to the queue's owner. NULL otherwise.
 	 */
 	struct rte_ring **handover;
+	struct sl_twin *twin; /* NULL: without one */
 
 	/* Written by control threads, read by workers through sl_rcu_load. */
 	struct sl_prog *xdp; /* reference */
@@ -56,11 +58,14 @@ struct sl_port {
 
 	/* Control threads only. */
 	struct sl_link *xdp_link; /* that holds the XDP hook */
+	bool spreads; /* by RSS */
 	bool probed; /* by us: removed with the port */
 	unsigned poller; /* 1 + index of the worker that polls an only RX queue; 0: none yet */
+	uint16_t rx_descriptors, tx_descriptors;
 	struct rte_mempool *pool;
 	struct rte_device *device;
 	char name[RTE_ETH_NAME_MAX_LEN];
+	char device_name[RTE_ETH_NAME_MAX_LEN]; /* the EAL's; empty: a tunnel */
 	char driver[32];
 };
 
@@ -86,6 +91,7 @@ SL_CONTROL void sl_port_withdraw(struct sl_port *port);
 
 /* One lock for everything that control threads change: ports, hooks, plans of the workers. */
 SL_CONTROL void sl_port_lock(void);
+SL_CONTROL bool sl_port_trylock(void);
 SL_CONTROL void sl_port_unlock(void);
 /* With the lock held: the port, or NULL after one line in the log. */
 SL_CONTROL struct sl_port *sl_port_of(uint32_t ifindex);

@@ -6,6 +6,7 @@
 #include "offload.h"
 #include "port.h"
 #include "to_cpu.h"
+#include "twin.h"
 #include "xsk_port.h"
 
 /* How often a full queue is tried again before packets are dropped. */
@@ -166,6 +167,8 @@ void sl_transmit_flush(struct sl_worker *worker)
 		sl_to_cpu_flush(worker);
 	if (worker->xsk)
 		sl_xsk_flush(worker);
+	if (worker->for_kernel.count)
+		sl_twin_flush(worker);
 	while (worker->tx_waiting)
 		flush(worker, worker->tx[__builtin_ctzll(worker->tx_waiting)].port);
 	sl_transmit_free(worker->gone, worker->gone_count);

@@ -31,7 +31,8 @@ SL_WORKER void sl_transmit_flush(struct sl_worker *worker);
 /* The same at the end of a burst, where there may be nothing to do. */
 static inline void sl_transmit_end_burst(struct sl_worker *worker)
 {
-	if (worker->tx_waiting || worker->gone_count || worker->for_cpus.count || worker->xsk)
+	if (worker->tx_waiting || worker->gone_count || worker->for_cpus.count ||
+		worker->for_kernel.count || worker->xsk)
 		sl_transmit_flush(worker);
 }
 

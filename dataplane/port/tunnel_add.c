@@ -9,6 +9,7 @@
 #include "logging.h"
 #include "tap.h"
 #include "tunnel_port.h"
+#include "twin.h"
 #include "worker.h"
 
 /* Control threads' side of tunnels: their options become a port and its place in the underlay's list. */
@@ -342,7 +343,7 @@ static int add(const struct sluice_tunnel_options *o, uint32_t *ret_ifindex)
 	if (!port)
 		return refuse(o, -ENOMEM, strerror(ENOMEM));
 	port->id = id;
-	port->ifindex = sl_port_number(id, false);
+	port->ifindex = sl_port_number(id, sl_twin_exists());
 	why = find_conflict(port);
 	if (why) {
 		tunnel_free(port);

@@ -16,6 +16,7 @@
 #include "port.h"
 #include "to_cpu.h"
 #include "transmit.h"
+#include "twin.h"
 #include "xsk_port.h"
 
 /*
@@ -100,11 +101,12 @@ int sl_worker_init(void)
 static int plan_init(struct sl_plan **ret_plan, unsigned ports)
 {
 	size_t rx = ports * (size_t)worker_total; /* at most a queue per worker each */
-	struct sl_plan *plan = calloc(1, sizeof(*plan) + (rx + ports) * sizeof(plan->rx[0]));
+	struct sl_plan *plan = calloc(1, sizeof(*plan) + (rx + 2 * ports) * sizeof(plan->rx[0]));
 
 	if (!plan)
 		return -ENOMEM;
 	plan->handover = plan->rx + rx;
+	plan->twins = plan->handover + ports;
 	*ret_plan = plan;
 	return 0;
 }
@@ -151,6 +153,20 @@ static void plan_only_queues(struct sl_plan *const *plans, bool newcomers)
 	}
 }
 
+/* As a queue, a twin's ring stays with its worker: who polls the port, and some one of several. */
+static void plan_twins(struct sl_plan *const *plans)
+{
+	for (unsigned i = 0; i < SL_PORTS_MAX; i++) {
+		struct sl_port *port = sl_ports[i];
+		struct sl_plan *plan;
+
+		if (!port || !port->twin)
+			continue;
+		plan = plans[port->poller ? port->poller - 1 : port->id % worker_total];
+		plan->twins[plan->twin_count++] = (struct sl_plan_queue){ port, 0 };
+	}
+}
+
 static void plan_ports(struct sl_plan *const *plans)
 {
 	for (unsigned i = 0; i < SL_PORTS_MAX; i++) {
@@ -159,6 +175,7 @@ static void plan_ports(struct sl_plan *const *plans)
 	}
 	plan_only_queues(plans, false);
 	plan_only_queues(plans, true);
+	plan_twins(plans);
 }
 
 static void plan_free(struct sl_rcu_head *head)
@@ -221,6 +238,8 @@ static void run_round(struct sl_worker *w)
 		poll_queue(w, plan->rx[i].port, plan->rx[i].queue);
 	for (uint32_t i = 0; i < plan->handover_count; i++)
 		sl_transmit_handover(w, plan->handover[i].port, plan->handover[i].queue);
+	for (uint32_t i = 0; i < plan->twin_count; i++)
+		sl_twin_poll(w, plan->twins[i].port);
 	sl_to_cpu_poll(w);
 	account(w);
 }
@@ -271,6 +290,7 @@ static void stop_workers(void)
 			sl_transmit_drain(workers[0], sl_ports[i]);
 	}
 	sl_to_cpu_drain(workers[0]);
+	sl_twin_settle();
 }
 
 /* Whom packets for a CPU go to, with or without a worker of its own. */

@@ -26,11 +26,12 @@ static_assert(SL_BURST == 1 << (SLUICE_BURST_BUCKETS - 1), "the last bucket is a
 /* What a worker polls: published by control threads, replaced as a whole. */
 struct sl_plan {
 	struct sl_rcu_head rcu;
-	uint32_t rx_count, handover_count;
+	uint32_t rx_count, handover_count, twin_count;
 	struct sl_plan_queue {
 		struct sl_port *port;
 		uint16_t queue;
 	} *handover; /* TX queues of this worker that others hand packets to */
+	struct sl_plan_queue *twins; /* whose kernel's packets it sends */
 	struct sl_plan_queue rx[];
 };
 
@@ -75,6 +76,7 @@ struct sl_worker {
 	uint64_t tx_waiting; /* bit per ethdev id: the buffer is not empty */
 	struct sl_tx_buffer tx[RTE_MAX_ETHPORTS];
 	struct sl_cpu_buffer for_cpus;
+	struct sl_tx_buffer for_kernel; /* for the twin of the port */
 	struct sl_xsk *xsk; /* whose rings are not published yet; NULL at every quiescent state */
 	struct sl_clone clones[SL_CLONES];
 	uint16_t ip_id; /* of the next outer header */
@@ -112,6 +114,7 @@ SL_CONTROL bool sl_worker_running(void);
 
 /* Moves the counters of a port that no worker can reach any more to `retired`. Lock held. */
 SL_CONTROL void sl_counters_retire(uint16_t port_id);
+SL_CONTROL void sl_counters_retire_more(const struct sluice_counters *last);
 
 /* Builds and publishes all plans from the ports. With the ports' lock held. */
 SL_CONTROL int sl_worker_replan(void);
@@ -143,6 +146,10 @@ SL_WORKER void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint
 /* redirect.c: acts on XDP_REDIRECT of a packet that came in by `port`. */
 SL_WORKER void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to);
+
+/* Packets that the kernel sends out of a port: to its egress filters, and out. */
+SL_WORKER void sl_loop_egress(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n);
 
 /*
  * Packets that leave by a tunnel's port past its egress filters: encapsulated, and out of the port

@@ -36,6 +36,17 @@ enum sluice_rx_hint {
 	SLUICE_RX_VLAN = 1 << 2, /* the tag is taken out of the packet */
 };
 
+/*
+ * A port's kernel twin: an interface of the same name in the network namespace of who adds the port,
+ * whose number is the port's. What the hooks let pass arrives there, and what the kernel sends out of
+ * it goes through the port's TC egress filters and out. It goes with the port, and with the process.
+ */
+enum sluice_kernel_twin {
+	SLUICE_TWIN_NONE, /* the port has a number of its own, what passes is counted */
+	SLUICE_TWIN_TRY, /* NONE where the process may not, with a line in the log */
+	SLUICE_TWIN_REQUIRE,
+};
+
 /* Ports. Zero means the default everywhere. */
 struct sluice_port_options {
 	uint32_t mbufs; /* packets that the port's pool holds */
@@ -52,6 +63,12 @@ struct sluice_port_options {
 	 * transmit function.
 	 */
 	bool tx_offloads;
+	enum sluice_kernel_twin kernel_twin;
+	/*
+	 * What port and twin are called; NULL: as the device, or where no interface can be ("dpdk0").
+	 * -EINVAL for what a name cannot be, -EEXIST.
+	 */
+	const char *name;
 };
 
 /*
@@ -75,6 +92,9 @@ struct sluice_port_info {
 	uint16_t rx_queues, tx_queues;
 	uint32_t xdp_prog_id; /* 0: none */
 	uint32_t pass_to;
+	char device[64]; /* the EAL's name; empty: a tunnel */
+	bool has_twin; /* ifindex is the kernel's */
+	bool is_tunnel;
 };
 /* The port with the smallest number above `ifindex`; -ENOENT after the last. */
 int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info);
@@ -200,6 +220,7 @@ int sluice_tap_read(uint32_t tap, unsigned max, sluice_tap_fn fn, void *arg);
 	X(XSK_SENT, "xsk_sent", IN)                       \
 	X(LIVE, "live", IN)                               \
 	X(CUT, "cut", IN)                                 \
+	X(FROM_KERNEL, "from_kernel", IN)                 \
 	X(XDP_PASS, "xdp_pass", STEP)                     \
 	X(XDP_TX, "xdp_tx", STEP)                         \
 	X(XDP_REDIRECT, "xdp_redirect", STEP)             \
@@ -221,6 +242,10 @@ int sluice_tap_read(uint32_t tap, unsigned max, sluice_tap_fn fn, void *arg);
 	X(TUNNEL_ENCAP, "tunnel_encap", STEP)             \
 	X(TX, "tx", OUT)                                  \
 	X(KERNEL, "kernel", OUT)                          \
+	X(KERNEL_FULL, "kernel_full", OUT)                \
+	X(KERNEL_DOWN, "kernel_down", OUT)                \
+	X(KERNEL_REFUSED, "kernel_refused", OUT)          \
+	X(FROM_KERNEL_LOST, "from_kernel_lost", OUT)      \
 	X(XDP_DROP, "xdp_drop", OUT)                      \
 	X(XDP_ABORTED, "xdp_aborted", OUT)                \
 	X(XDP_INVALID, "xdp_invalid", OUT)                \

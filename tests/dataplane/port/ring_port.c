@@ -49,6 +49,12 @@ static struct rte_ring *new_ring(unsigned number, const char *what)
 
 int ring_port_open(struct ring_port *port, unsigned tx_queues)
 {
+	return ring_port_open_as(port, tx_queues, NULL);
+}
+
+int ring_port_open_as(
+	struct ring_port *port, unsigned tx_queues, const struct sluice_port_options *options)
+{
 	static unsigned number;
 	char name[32];
 	int id;
@@ -63,7 +69,7 @@ int ring_port_open(struct ring_port *port, unsigned tx_queues)
 		return -EIO;
 	port->id = (uint16_t)id;
 	snprintf(name, sizeof(name), "net_ring_test%u", number - 1);
-	return sluice_port_add(name, NULL, &port->ifindex);
+	return sluice_port_add(name, options, &port->ifindex);
 }
 
 void ring_port_close(struct ring_port *port)

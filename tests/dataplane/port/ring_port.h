@@ -26,7 +26,12 @@ int ring_eal(void);
 /* Before the EAL was started. */
 extern bool ring_runtime_dir_was_there;
 
+struct sluice_port_options;
+
 int ring_port_open(struct ring_port *port, unsigned tx_queues);
+/* The same with options, which may be NULL. */
+int ring_port_open_as(
+	struct ring_port *port, unsigned tx_queues, const struct sluice_port_options *options);
 void ring_port_close(struct ring_port *port);
 
 /* Sends `n` copies of a frame, waiting while the ring is full. */

@@ -1,0 +1,96 @@
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include "offload.h"
+#include "packet.h"
+#include "transmit.h"
+#include "twin.h"
+
+/* The workers' side of twins: rings, and no system calls. */
+
+static void enqueue(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	unsigned put = rte_ring_mp_enqueue_burst(port->twin->to_kernel, (void **)pkts, n, NULL);
+
+	if (sl_unlikely(put < n)) {
+		sl_worker_count_add(worker, port->id, SLUICE_KERNEL_FULL, n - put);
+		sl_transmit_free(pkts + put, n - put);
+	}
+}
+
+struct way_out {
+	struct sl_worker *worker;
+	struct sl_port *port;
+};
+
+static void enqueue_resolved(void *arg, struct rte_mbuf **pkts, unsigned n)
+{
+	const struct way_out *way = arg;
+
+	enqueue(way->worker, way->port, pkts, n);
+}
+
+/* What the header of a packet socket has no words for: in every kernel, or in older ones. */
+static bool ask_too_much(struct rte_mbuf *const *pkts, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (pkts[i]->ol_flags & RTE_MBUF_F_TX_UDP_SEG ||
+			(pkts[i]->ol_flags & SL_OFFLOADS && sl_packet_outer_len(pkts[i])))
+			return true;
+	return false;
+}
+
+static void pass_on(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	struct way_out way = { worker, port };
+
+	if (sl_unlikely(worker->offloads) && ask_too_much(pkts, n))
+		sl_offload_each(worker, port, false, pkts, n, enqueue_resolved, &way);
+	else
+		enqueue(worker, port, pkts, n);
+}
+
+void sl_twin_flush(struct sl_worker *worker)
+{
+	struct sl_tx_buffer *buffer = &worker->for_kernel;
+	unsigned count = buffer->count;
+
+	buffer->count = 0;
+	if (count)
+		pass_on(worker, buffer->port, buffer->pkts, count);
+}
+
+void sl_twin_burst(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	sl_twin_flush(worker);
+	pass_on(worker, port, pkts, n);
+}
+
+void sl_twin_put(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt)
+{
+	struct sl_tx_buffer *buffer = &worker->for_kernel;
+
+	if (buffer->port != port || buffer->count == SL_TX_BATCH) {
+		sl_twin_flush(worker);
+		buffer->port = port;
+	}
+	buffer->pkts[buffer->count++] = pkt;
+}
+
+void sl_twin_poll(struct sl_worker *worker, struct sl_port *port)
+{
+	struct rte_mbuf *pkts[SL_BURST];
+	unsigned n =
+		rte_ring_sc_dequeue_burst(port->twin->from_kernel, (void **)pkts, SL_BURST, NULL);
+
+	if (n == 0)
+		return;
+	sl_worker_count_add(worker, port->id, SLUICE_FROM_KERNEL, n);
+	if (sl_unlikely(sl_offload_any(pkts, n)))
+		n = sl_offload_receive(worker, port, pkts, n);
+	sl_loop_egress(worker, port, pkts, n);
+	sl_transmit_end_burst(worker);
+}
