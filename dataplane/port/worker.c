@@ -244,6 +244,20 @@ static void run_round(struct sl_worker *w)
 	account(w);
 }
 
+/*
+ * A worker that polls nothing rests between its rounds, so that a daemon without ports leaves the CPU
+ * to others. What is posted to it waits that long.
+ */
+static void rest(const struct sl_worker *w)
+{
+	static const struct timespec pause = { .tv_nsec = 100000 };
+	const struct sl_plan *plan = sl_rcu_load(w->plan);
+
+	if (sl_unlikely(plan->rx_count + plan->handover_count == 0) &&
+		!sl_cpu_inbox_peek(w->run.cpu))
+		nanosleep(&pause, NULL);
+}
+
 static int begin(struct sl_worker *w)
 {
 	int err = sl_cpu_claim(w->cpu);
@@ -270,6 +284,7 @@ static int worker_main(void *arg)
 	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
 		run_round(w);
 		sl_cpu_poll(w->cpu);
+		rest(w);
 		sl_rcu_quiescent();
 	}
 	sl_cpu_release(w->cpu);
