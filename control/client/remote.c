@@ -72,6 +72,9 @@ static int send_call(struct exchange *x)
 	if (err)
 		return err;
 	memcpy(head.args, call->args, sizeof(head.args));
+	head.has_actor = x->space->actor != NULL;
+	if (x->space->actor)
+		head.actor = *x->space->actor;
 	for (unsigned i = 0; i < x->prefetch.fd_count; i++) {
 		int fd = x->space->ops->take(x->space, x->prefetch.fds[i]);
 

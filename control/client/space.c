@@ -56,4 +56,4 @@ static const struct sl_space_ops self_ops = {
 	.read = self_read, .write = self_write, .take = self_take, .drop = self_drop
 };
 
-struct sl_space sl_space_self = { &self_ops };
+struct sl_space sl_space_self = { .ops = &self_ops };

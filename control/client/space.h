@@ -8,6 +8,7 @@
  * supervisor has others.
  */
 struct sl_space;
+struct sl_wire_actor;
 
 struct sl_space_ops {
 	/* 0 or -EFAULT. Addresses are the process's. */
@@ -21,6 +22,8 @@ struct sl_space_ops {
 
 struct sl_space {
 	const struct sl_space_ops *ops;
+	/* NULL: the peer that the daemon sees. */
+	const struct sl_wire_actor *actor;
 };
 
 /* This process. */

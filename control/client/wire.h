@@ -77,7 +77,12 @@ struct sl_wire_call {
 	uint32_t number_count; /* of the descriptors that come along, the first */
 	uint32_t range_count;
 	uint32_t text_len_bytes;
-	uint32_t zero;
+	uint32_t has_actor; /* 0 or 1: `actor` says who makes the call */
+	/* Of a supervisor's call: the process that it is for. Another user's only if the peer is root. */
+	struct sl_wire_actor {
+		uint32_t pid, uid, gid;
+		uint32_t zero;
+	} actor;
 };
 
 struct sl_wire_result {

@@ -188,7 +188,7 @@ static int unpack(struct sl_session *s, const struct sl_wire_call *head, size_t 
 {
 	const uint8_t *at = s->body;
 
-	if (head->range_count > SL_SESSION_RANGES || head->zero)
+	if (head->range_count > SL_SESSION_RANGES)
 		return -EPROTO;
 	for (uint32_t i = 0; i < head->range_count; i++) {
 		struct sl_wire_range range;
@@ -232,6 +232,31 @@ static int unpack_fds(
 	return 0;
 }
 
+static void set_caller(struct sl_session *s, pid_t pid, uid_t uid, gid_t gid)
+{
+	s->caller.pid = pid;
+	s->caller.uid = uid;
+	s->caller.gid = gid;
+	s->caller.privileged = uid == 0 || uid == geteuid();
+}
+
+/* Who the call is for: the peer, or who it says, which gives it no rights that the peer has not. */
+static int set_actor(struct sl_session *s, const struct sl_wire_call *head)
+{
+	const struct sl_wire_actor *actor = &head->actor;
+
+	if (head->has_actor > 1 || actor->zero)
+		return -EPROTO;
+	if (!head->has_actor) {
+		set_caller(s, s->peer.pid, s->peer.uid, s->peer.gid);
+		return 0;
+	}
+	if (s->peer.uid != 0 && (actor->uid != s->peer.uid || actor->gid != s->peer.gid))
+		return -EPROTO;
+	set_caller(s, (pid_t)actor->pid, actor->uid, actor->gid);
+	return 0;
+}
+
 static int receive_call(
 	struct sl_session *s, const struct sl_wire_frame *frame, struct sl_wire_call *ret_head)
 {
@@ -250,6 +275,8 @@ static int receive_call(
 	err = sl_wire_read(&s->wire, s->body, len);
 	if (!err)
 		err = unpack_fds(s, frame, ret_head);
+	if (!err)
+		err = set_actor(s, ret_head);
 	return err ? err : unpack(s, ret_head, len);
 }
 
@@ -303,16 +330,12 @@ static int serve_call(struct sl_session *s, const struct sl_wire_frame *frame)
 /* Who is at the other end; the kernel says. */
 static int identify(struct sl_session *s)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
+	socklen_t len = sizeof(s->peer);
 
-	if (getsockopt(s->wire.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+	if (getsockopt(s->wire.fd, SOL_SOCKET, SO_PEERCRED, &s->peer, &len) != 0)
 		return -errno;
-	s->caller = (struct sl_caller){ .ops = &caller_ops,
-		.pid = peer.pid,
-		.uid = peer.uid,
-		.gid = peer.gid,
-		.privileged = peer.uid == 0 || peer.uid == geteuid() };
+	s->caller.ops = &caller_ops;
+	set_caller(s, s->peer.pid, s->peer.uid, s->peer.gid);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "caller.h"
 #include "wire.h"
@@ -17,6 +18,7 @@ struct sl_session {
 	struct sl_caller caller; /* first: the data plane hands it back */
 	struct sl_wire wire;
 	int err; /* of the connection, after which it ends */
+	struct ucred peer;
 
 	/* Of the call under way. */
 	uint8_t *body;

@@ -27,7 +27,7 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-enum { THREADS_MAX = 256, IDLE_MAX = 8, STACK_BYTES = 256 << 10 };
+enum { THREADS_MAX = 64, IDLE_MAX = 8, STACK_BYTES = 256 << 10 };
 
 static pthread_mutex_t lead = PTHREAD_MUTEX_INITIALIZER;
 static unsigned threads, idle; /* atomic */
@@ -84,7 +84,7 @@ static void answer(const struct seccomp_notif *request)
 	struct sl_notified notified;
 
 	sl_notified_init(&notified, listener_fd, request);
-	if (row)
+	if (row && sl_notified_identify(&notified) == 0)
 		row->handle(&notified);
 	sl_notified_done(&notified);
 }

@@ -77,13 +77,38 @@ static const struct sl_space_ops space_ops = {
 void sl_notified_init(struct sl_notified *n, int listener, const struct seccomp_notif *request)
 {
 	*n = (struct sl_notified){
-		.space = { &space_ops },
+		.space = { .ops = &space_ops },
 		.listener = listener,
 		.id = request->id,
 		.tid = (pid_t)request->pid,
 		.data = &request->data,
 		.pidfd = -1,
 	};
+}
+
+int sl_notified_identify(struct sl_notified *n)
+{
+	char path[64], line[256];
+	unsigned found = 0, pid = 0, uid = 0, gid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", n->tid);
+	f = fopen(path, "re");
+	if (!f)
+		return -ESRCH;
+	while (found < 3 && fgets(line, sizeof(line), f)) {
+		/* The second number is the effective one. */
+		found += sscanf(line, "Tgid: %u", &pid) == 1 ||
+			 sscanf(line, "Uid: %*u %u", &uid) == 1 ||
+			 sscanf(line, "Gid: %*u %u", &gid) == 1;
+	}
+	fclose(f);
+	if (found < 3 || !is_waiting(n))
+		return -ESRCH;
+	n->actor = (struct sl_wire_actor){ .pid = pid, .uid = uid, .gid = gid };
+	if (geteuid() == 0)
+		n->space.actor = &n->actor;
+	return 0;
 }
 
 void sl_notified_done(struct sl_notified *n)
@@ -94,30 +119,13 @@ void sl_notified_done(struct sl_notified *n)
 		close(n->pidfd);
 }
 
-/* The process of a thread. */
-static pid_t process_of(pid_t tid)
-{
-	char path[64], line[128];
-	pid_t tgid = tid;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	f = fopen(path, "re");
-	if (!f)
-		return tid;
-	while (fgets(line, sizeof(line), f) && sscanf(line, "Tgid: %d", &tgid) != 1)
-		;
-	fclose(f);
-	return tgid;
-}
-
 /* Of the thread, which may have descriptors of its own, where the kernel has that (6.9). */
 static int open_pidfd(struct sl_notified *n)
 {
 	int fd = (int)syscall(SYS_pidfd_open, n->tid, PIDFD_THREAD);
 
 	if (fd < 0 && errno == EINVAL)
-		fd = (int)syscall(SYS_pidfd_open, process_of(n->tid), 0);
+		fd = (int)syscall(SYS_pidfd_open, n->actor.pid, 0);
 	if (fd < 0)
 		return -errno;
 	if (!is_waiting(n)) {

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "space.h"
+#include "wire.h"
 
 /*
  * One call that a thread waits for the answer of. The kernel holds the thread; but it may be killed at
@@ -18,12 +19,18 @@ struct sl_notified {
 	uint64_t id;
 	pid_t tid; /* as we see it, whatever PID namespace it is in */
 	const struct seccomp_data *data;
+	struct sl_wire_actor actor; /* what the daemon is told of the process, when we are root */
 	int pidfd; /* -1: not asked for yet */
 	bool answered;
 };
 
 void sl_notified_init(
 	struct sl_notified *notified, int listener, const struct seccomp_notif *request);
+/*
+ * Finds out who it is that calls. A command that root runs may become another user, and is that for the
+ * daemon then. -ESRCH when it is gone.
+ */
+int sl_notified_identify(struct sl_notified *notified);
 /* Answers with ENOSYS if nobody has. */
 void sl_notified_done(struct sl_notified *notified);
 

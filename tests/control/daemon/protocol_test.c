@@ -340,7 +340,8 @@ TEST(protocol, survives_calls_that_make_no_sense)
 
 		fill_random(bytes, sizeof(bytes));
 		/* Near enough to go on to the next check. */
-		head->zero = next_random() % 8 == 0;
+		head->has_actor = next_random() % 3;
+		head->actor.zero = next_random() % 8 == 0;
 		head->number_count = next_random() % 4;
 		head->range_count = next_random() % 3;
 		head->args[0] = next_random() % 40;

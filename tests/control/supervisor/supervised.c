@@ -260,6 +260,28 @@ static void do_namespaces(void)
 	in_namespaces();
 }
 
+/* Started by root, it becomes somebody else, and may what that one may. */
+static void do_dropped(void)
+{
+	int fd = new_map(BPF_MAP_TYPE_ARRAY, 8, 8, 0), again;
+	struct bpf_map_info info;
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	memset(&info, 0, sizeof(info));
+	attr.info.bpf_fd = (unsigned)fd;
+	attr.info.info_len = sizeof(info);
+	attr.info.info = (unsigned long)&info;
+	CHECK(fd >= 0 && bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) == 0);
+	memset(&attr, 0, sizeof(attr));
+	attr.map_id = info.id;
+	again = (int)bpf(BPF_MAP_GET_FD_BY_ID, &attr);
+	CHECK(again >= 0);
+	CHECK(setgid(65534) == 0 && setuid(65534) == 0);
+	CHECK(bpf(BPF_MAP_GET_FD_BY_ID, &attr) == -1 && errno == EPERM);
+	use_map(fd, 1);
+}
+
 /* A ring's data appears twice, an array's values are where programs have them. */
 static void do_maps(void)
 {
@@ -550,6 +572,7 @@ static const struct {
 	{ "inherited", NULL, do_inherited },
 	{ "killed", do_killed, NULL },
 	{ "namespaces", do_namespaces, NULL },
+	{ "dropped", do_dropped, NULL },
 	{ "maps", do_maps, NULL },
 	{ "epoll", do_epoll, NULL },
 	{ "map_threads", do_map_threads, NULL },
