@@ -7,6 +7,7 @@
 
 #include "fork.h"
 #include "rcu.h"
+#include "wait.h"
 
 struct work {
 	int (*fn)(unsigned cpu, void *arg);
@@ -107,6 +108,30 @@ void sl_cpu_poll(unsigned cpu)
 	__atomic_store_n(&w->done, true, __ATOMIC_RELEASE);
 }
 
+/*
+ * With the CPU's lock held: runs the work, or leaves it to the worker that owns the CPU, for
+ * await_work to wait for. Returns whether it is done.
+ */
+static bool begin_work(unsigned cpu, struct work *w)
+{
+	if (slots[cpu].owned) {
+		__atomic_store_n(&slots[cpu].posted, w, __ATOMIC_RELEASE);
+		return false;
+	}
+	sl_rcu_read_begin();
+	w->result = w->fn(cpu, w->arg);
+	sl_rcu_read_end();
+	return true;
+}
+
+static void await_work(struct work *w)
+{
+	unsigned steps = 0;
+
+	while (!__atomic_load_n(&w->done, __ATOMIC_ACQUIRE))
+		sl_wait_step(&steps);
+}
+
 int sl_cpu_run(unsigned cpu, int (*fn)(unsigned cpu, void *arg), void *arg)
 {
 	struct work w = { .fn = fn, .arg = arg };
@@ -114,17 +139,49 @@ int sl_cpu_run(unsigned cpu, int (*fn)(unsigned cpu, void *arg), void *arg)
 	if (cpu >= sl_cpu_count())
 		return -ENXIO;
 	pthread_mutex_lock(&slots[cpu].lock);
-	if (!slots[cpu].owned) {
-		sl_rcu_read_begin();
-		w.result = fn(cpu, arg);
-		sl_rcu_read_end();
-	} else {
-		__atomic_store_n(&slots[cpu].posted, &w, __ATOMIC_RELEASE);
-		while (!__atomic_load_n(&w.done, __ATOMIC_ACQUIRE))
-			sched_yield();
-	}
+	if (!begin_work(cpu, &w))
+		await_work(&w);
 	pthread_mutex_unlock(&slots[cpu].lock);
 	return w.result;
+}
+
+enum turn { TURN_LATER, TURN_POSTED, TURN_DONE };
+
+/* Unless somebody else has the CPU, which nobody is to wait for with another one in hand. */
+static enum turn try_turn(unsigned cpu, struct work *w)
+{
+	if (pthread_mutex_trylock(&slots[cpu].lock) != 0)
+		return TURN_LATER;
+	if (!begin_work(cpu, w))
+		return TURN_POSTED;
+	pthread_mutex_unlock(&slots[cpu].lock);
+	return TURN_DONE;
+}
+
+void sl_cpu_run_all(int (*fn)(unsigned cpu, void *arg), void *arg)
+{
+	enum turn turns[SL_MAX_CPUS];
+	struct work works[SL_MAX_CPUS];
+
+	/* Workers first: they take until the ends of their bursts. */
+	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++) {
+		works[cpu] = (struct work){ .fn = fn, .arg = arg };
+		turns[cpu] = sl_cpu_is_owned(cpu) ? try_turn(cpu, &works[cpu]) : TURN_LATER;
+	}
+	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++) {
+		if (turns[cpu] == TURN_LATER)
+			turns[cpu] = try_turn(cpu, &works[cpu]);
+	}
+	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++) {
+		if (turns[cpu] != TURN_POSTED)
+			continue;
+		await_work(&works[cpu]);
+		pthread_mutex_unlock(&slots[cpu].lock);
+	}
+	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++) {
+		if (turns[cpu] == TURN_LATER)
+			sl_cpu_run(cpu, fn, arg);
+	}
 }
 
 bool sl_cpu_is_owned(unsigned cpu)

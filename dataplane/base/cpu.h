@@ -25,6 +25,13 @@ SL_WORKER void sl_cpu_poll(unsigned cpu);
 SL_CONTROL int sl_cpu_run(unsigned cpu, int (*fn)(unsigned cpu, void *arg), void *arg);
 
 /*
+ * The same on every CPU, on all workers' at the same time: it takes as long as the slowest worker's
+ * burst, or a control thread's run that is under way. A CPU that is passed from one thread to
+ * another meanwhile gets it once.
+ */
+SL_CONTROL void sl_cpu_run_all(int (*fn)(unsigned cpu, void *arg), void *arg);
+
+/*
  * The same on a worker's CPU, any one's, or where there is no worker on any CPU: for short work that
  * other workers may wait for, which a control thread could be preempted in.
  */

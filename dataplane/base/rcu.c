@@ -9,6 +9,7 @@
 
 #include "background.h"
 #include "fork.h"
+#include "wait.h"
 
 static struct rte_rcu_qsbr *qsbr;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -176,9 +177,10 @@ bool sl_rcu_passed(uint64_t token)
 void sl_rcu_synchronize(void)
 {
 	uint64_t token = sl_rcu_token();
+	unsigned steps = 0;
 
 	while (!sl_rcu_passed(token))
-		sched_yield();
+		sl_wait_step(&steps);
 }
 
 static unsigned run_callbacks(struct sl_rcu_head *head)
