@@ -20,6 +20,16 @@ void sl_link_set_target(enum bpf_attach_type type, const struct sl_link_target *
 	pthread_mutex_unlock(&lock);
 }
 
+void sl_link_lock_hooks(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void sl_link_unlock_hooks(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
 /* With the lock held. */
 static int swap(struct sl_link *link, struct sl_prog *prog)
 {

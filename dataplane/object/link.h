@@ -75,6 +75,13 @@ static inline void sl_link_forget_hook(struct sl_link *link)
 	__atomic_store_n(&link->ifindex, 0, __ATOMIC_RELAXED);
 }
 
+/*
+ * Between the two no link changes its place at a hook that has one program, nor its program: for
+ * whoever replaces both itself. Taken before the hooks' own lock.
+ */
+SL_CONTROL void sl_link_lock_hooks(void);
+SL_CONTROL void sl_link_unlock_hooks(void);
+
 /* The link's program with a reference. */
 SL_CONTROL struct sl_prog *sl_link_get_prog(struct sl_link *link);
 

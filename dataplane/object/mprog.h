@@ -8,7 +8,8 @@ struct sl_prog;
 
 /*
  * Several programs at one hook, in an order that whoever attaches one chooses: the kernel's mprog,
- * which tcx is built on. A list is immutable once published: a change publishes a copy.
+ * which tcx is built on. A list is immutable once published: a change publishes a copy. Only a program
+ * is replaced where it is, by a generation, which makes a new revision of the list too.
  */
 
 #define SL_MPROG_MAX 63 /* as in the kernel, whose 64th place ends the list */
@@ -25,7 +26,8 @@ enum sl_mprog_flags {
 enum { SL_TCX_INGRESS = 46, SL_TCX_EGRESS = 47 };
 
 struct sl_mprog_entry {
-	struct sl_prog *prog; /* a reference, but of a link's the link has it */
+	/* A reference, but of a link's the link has it. Read through sl_rcu_load. */
+	struct sl_prog *prog;
 	struct sl_link *link; /* borrowed; NULL for a program that was attached itself */
 };
 
