@@ -34,7 +34,7 @@ static void set_xdp(struct sl_port *port, struct sl_prog *prog, struct sl_link *
 		sl_object_unref(&old->obj);
 }
 
-static int check_xdp(const struct sl_port *port, const struct sl_prog *prog, uint32_t flags)
+int sl_hook_check_xdp(const struct sl_port *port, const struct sl_prog *prog, uint32_t flags)
 {
 	if (prog->type != BPF_PROG_TYPE_XDP || prog->expected_attach_type == BPF_XDP_DEVMAP ||
 		prog->expected_attach_type == BPF_XDP_CPUMAP)
@@ -58,7 +58,7 @@ static int check_swap(
 		return -EOPNOTSUPP;
 	if (!link->prog && port->xdp)
 		return -EBUSY;
-	return new_prog ? check_xdp(port, new_prog, link->flags) : 0;
+	return new_prog ? sl_hook_check_xdp(port, new_prog, link->flags) : 0;
 }
 
 static int swap_xdp(struct sl_link *link, struct sl_prog *new_prog)
@@ -195,7 +195,7 @@ static int check_replace(const struct sl_port *port, const struct sl_prog *prog,
 		return -EBUSY;
 	if (prog && port->tunnel)
 		return -EOPNOTSUPP;
-	return prog ? check_xdp(port, prog, flags) : 0;
+	return prog ? sl_hook_check_xdp(port, prog, flags) : 0;
 }
 
 int sluice_xdp_attach(uint32_t ifindex, int prog_fd, int expected_fd, uint32_t flags)

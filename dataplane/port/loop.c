@@ -7,6 +7,7 @@
 
 #include <rte_mbuf.h>
 
+#include "hook_swap.h"
 #include "neighbour.h"
 #include "offload.h"
 #include "packet.h"
@@ -769,6 +770,15 @@ struct arrival {
 	const struct sl_prog *xdp;
 };
 
+/* For a program that does not say that it knows of frags. */
+static __rte_noinline unsigned linearize(
+	const struct arrival *a, struct rte_mbuf **pkts, unsigned n)
+{
+	if (sl_hook_swap_has_frags(a->xdp, a->worker->run.cpu))
+		return n;
+	return sl_loop_linearize(a->worker, a->port, pkts, NULL, n);
+}
+
 static void enter(void *arg, struct rte_mbuf **pkts, unsigned n)
 {
 	const struct arrival *a = arg;
@@ -776,7 +786,7 @@ static void enter(void *arg, struct rte_mbuf **pkts, unsigned n)
 	static const uint8_t no_meta[SL_BURST];
 
 	if (prog && sl_unlikely(a->port->may_scatter) && !(prog->flags & BPF_F_XDP_HAS_FRAGS))
-		n = sl_loop_linearize(a->worker, a->port, pkts, NULL, n);
+		n = linearize(a, pkts, n);
 	if (!prog)
 		sl_loop_pass(a->worker, a->port, a->queue, pkts, no_meta, n);
 	else if (n)

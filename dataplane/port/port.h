@@ -110,6 +110,9 @@ static inline bool sl_port_has_tc(const struct sl_port *port, enum sluice_tc_hoo
 
 /* Drops what is at the hooks. With the lock held. */
 SL_CONTROL void sl_hook_clear(struct sl_port *port);
+/* Whether a program may be at the port's XDP hook, attached with these XDP_FLAGS_*; -EINVAL. */
+SL_CONTROL int sl_hook_check_xdp(
+	const struct sl_port *port, const struct sl_prog *prog, uint32_t flags);
 /* 0 without a program. With the lock held. */
 SL_CONTROL uint32_t sl_hook_xdp_id(const struct sl_port *port);
 /* Makes the ports known to the layers below: links, bpf_clone_redirect. */

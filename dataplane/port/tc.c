@@ -28,11 +28,12 @@ static int run(const struct sl_prog *prog, struct sl_ctx *ctx)
 
 int sl_tcx_run(const struct sl_mprog *list, struct sl_ctx *ctx)
 {
+	const struct sl_mprog_entry *entry = list->entries, *end = entry + list->count;
 	int result = TC_ACT_UNSPEC;
 
 	ctx->tc_classid = 0;
-	for (uint32_t i = 0; i < list->count && result == TC_ACT_UNSPEC; i++)
-		result = run(list->entries[i].prog, ctx);
+	for (; entry < end && result == TC_ACT_UNSPEC; entry++)
+		result = run(sl_rcu_load(entry->prog), ctx);
 	switch (result) {
 	case TC_ACT_OK:
 		ctx->tc_index = ctx->tc_classid & 0xffff;
@@ -105,7 +106,7 @@ static int run_filter(const struct sl_tc_filter *filter, struct sl_ctx *ctx, uin
 	uint32_t classid;
 
 	ctx->tc_classid = filter->classid & 0xffff;
-	result = run(filter->prog, ctx);
+	result = run(sl_rcu_load(filter->prog), ctx);
 	if (filter->direct_action) {
 		verdict = direct_verdict(result);
 		classid = TC_H_MAJ(filter->classid) | (ctx->tc_classid & 0xffff);
@@ -249,7 +250,8 @@ static int choose_priority(const struct sl_tc_list *list, uint32_t *ret_priority
 	return 0;
 }
 
-static struct sl_tc_filter *find(const struct sl_tc_list *list, uint32_t priority, uint32_t handle)
+struct sl_tc_filter *sl_tc_list_find(
+	const struct sl_tc_list *list, uint32_t priority, uint32_t handle)
 {
 	for (uint32_t i = 0; list && i < list->count; i++) {
 		if (list->filters[i]->priority == priority && list->filters[i]->handle == handle)
@@ -278,7 +280,7 @@ static int place(const struct sl_tc_list *list, struct sl_tc_filter *filter)
 	if (filter->handle == 0) {
 		do
 			filter->handle++;
-		while (find(list, filter->priority, filter->handle));
+		while (sl_tc_list_find(list, filter->priority, filter->handle));
 	}
 	return 0;
 }
@@ -351,7 +353,7 @@ int sl_tc_list_add(struct sl_tc_list **slot, struct sluice_tc_filter *spec, unsi
 		goto fail;
 	change = (struct change){
 		.add = filter,
-		.old = find(*slot, filter->priority, filter->handle),
+		.old = sl_tc_list_find(*slot, filter->priority, filter->handle),
 	};
 	err = -EEXIST;
 	if (change.old && !(flags & SLUICE_TC_REPLACE))

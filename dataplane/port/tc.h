@@ -10,7 +10,8 @@
  * cls_bpf filters and their actions, as the kernel's traffic control runs them. Needs no EAL.
  *
  * A list is immutable once published: a change makes a copy, publishes it, and frees the old one
- * after a grace period, so that a packet meets the old list or the new one.
+ * after a grace period, so that a packet meets the old list or the new one. Only a filter's program is
+ * changed where it is, by a generation.
  */
 struct sl_tc_action {
 	struct sl_prog *prog; /* reference; NULL: a plain verdict */
@@ -19,7 +20,7 @@ struct sl_tc_action {
 
 struct sl_tc_filter {
 	/* Read by workers, in this order. */
-	struct sl_prog *prog; /* reference */
+	struct sl_prog *prog; /* reference; read through sl_rcu_load (hook_swap.h) */
 	uint32_t classid;
 	uint16_t protocol; /* big endian, 0 for all */
 	bool direct_action;
@@ -60,4 +61,7 @@ SL_WORKER int sl_tc_classify(
 SL_CONTROL int sl_tc_list_add(
 	struct sl_tc_list **slot, struct sluice_tc_filter *spec, unsigned flags);
 SL_CONTROL int sl_tc_list_del(struct sl_tc_list **slot, uint32_t priority, uint32_t handle);
+/* NULL when there is none. */
+SL_CONTROL struct sl_tc_filter *sl_tc_list_find(
+	const struct sl_tc_list *list, uint32_t priority, uint32_t handle);
 SL_CONTROL void sl_tc_list_clear(struct sl_tc_list **slot);
