@@ -66,18 +66,35 @@ void sl_perf_ring_bells(void)
 	poll_bells(NULL);
 }
 
-/* With the lock held. NULL when fd is not an event of ours; *ret_err says whether it is open. */
-static struct sl_perf_object *find(int fd, int *ret_err)
+/*
+ * What a descriptor is, before the lock is taken: a caller's may be any file, and one that takes its
+ * time to answer.
+ */
+struct ident {
+	dev_t dev;
+	ino_t ino;
+	int err; /* -EBADF: not open; else what it is if it is no event of ours */
+};
+
+static struct ident identify(int fd)
 {
-	struct sl_perf_object *object;
 	struct stat st;
 
-	*ret_err = -EBADF;
-	if (fstat(fd, &st) != 0)
+	if (fd < 0 || fstat(fd, &st) != 0)
+		return (struct ident){ .err = -EBADF };
+	return (struct ident){ st.st_dev, st.st_ino, -ENODEV };
+}
+
+/* With the lock held. NULL when it is not an event of ours; *ret_err says whether it is open. */
+static struct sl_perf_object *find(const struct ident *ident, int *ret_err)
+{
+	struct sl_perf_object *object;
+
+	*ret_err = ident->err;
+	if (ident->err == -EBADF)
 		return NULL;
-	*ret_err = -ENODEV;
 	sl_list_for_each (object, &events, node) {
-		if (object->ino == st.st_ino && object->dev == st.st_dev)
+		if (object->ino == ident->ino && object->dev == ident->dev)
 			return object;
 	}
 	return NULL;
@@ -183,6 +200,7 @@ static int check_target(pid_t pid, int cpu, int group_fd, unsigned long flags)
 {
 	const unsigned long known = PERF_FLAG_FD_NO_GROUP | PERF_FLAG_FD_OUTPUT |
 				    PERF_FLAG_PID_CGROUP | PERF_FLAG_FD_CLOEXEC;
+	struct ident ident = identify(group_fd);
 	struct sl_perf_object *leader;
 	int err = 0;
 
@@ -192,7 +210,7 @@ static int check_target(pid_t pid, int cpu, int group_fd, unsigned long flags)
 		return -EINVAL;
 	if (group_fd != -1) {
 		pthread_mutex_lock(&lock);
-		leader = find(group_fd, &err);
+		leader = find(&ident, &err);
 		if (!leader)
 			err = -EBADF;
 		else if (leader->event.cpu != (uint32_t)cpu)
@@ -314,11 +332,13 @@ static int foreign_event(int fd, struct sl_perf_event **ret_event)
 int sl_perf_event_get(int fd, struct sl_perf_event **ret_event)
 {
 	struct sl_perf_object *object;
+	struct ident ident;
 	int err;
 
 	fd = sl_caller_fd(fd);
+	ident = identify(fd);
 	pthread_mutex_lock(&lock);
-	object = find(fd, &err);
+	object = find(&ident, &err);
 	if (object) {
 		err = object->attr.inherit ? -EOPNOTSUPP : 0;
 		if (!err)
@@ -403,12 +423,13 @@ static int map_elsewhere(struct sl_perf_object *object, size_t len, int prot, in
 
 int sluice_perf_ring(int fd, size_t len, int prot, int flags, off_t offset)
 {
+	struct ident ident = identify(fd);
 	struct sl_perf_ring_memory *unused = NULL;
 	struct sl_perf_object *object;
 	int err, ret = -1;
 
 	pthread_mutex_lock(&lock);
-	object = find(fd, &err);
+	object = find(&ident, &err);
 	if (object) {
 		ret = map_elsewhere(object, len, prot, flags, offset, &unused);
 		err = sl_min(ret, 0);
@@ -423,12 +444,13 @@ int sluice_perf_ring(int fd, size_t len, int prot, int flags, off_t offset)
 
 int sluice_perf_unmapped(int fd)
 {
+	struct ident ident = identify(fd);
 	struct sl_perf_ring_memory *unused = NULL;
 	struct sl_perf_object *object;
 	int err;
 
 	pthread_mutex_lock(&lock);
-	object = find(fd, &err);
+	object = find(&ident, &err);
 	if (object) {
 		unused = forget_elsewhere(object, false);
 		err = 0;
@@ -443,13 +465,14 @@ int sluice_perf_unmapped(int fd)
 
 void *sluice_perf_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
+	struct ident ident = identify(fd);
 	struct sl_perf_ring_memory *unused = NULL;
 	struct sl_perf_object *object;
 	void *mapped = MAP_FAILED;
 	int err;
 
 	pthread_mutex_lock(&lock);
-	object = find(fd, &err);
+	object = find(&ident, &err);
 	if (object)
 		err = map_ring(object, addr, len, prot, flags, offset, &mapped, &unused);
 	pthread_mutex_unlock(&lock);
@@ -515,16 +538,17 @@ static int pause_output(struct sl_perf_object *object, bool pause)
 }
 
 /* Rings that several events share are not there: only taking an event out of one can succeed. */
-static int set_output(struct sl_perf_object *object, int fd)
+static int set_output(struct sl_perf_object *object, int fd, const struct ident *ident)
 {
 	int err;
 
 	if (fd == -1)
 		return object->memory ? -EINVAL : 0;
-	return find(fd, &err) ? -EINVAL : -EBADF;
+	return find(ident, &err) ? -EINVAL : -EBADF;
 }
 
-static int perf_ioctl(struct sl_perf_object *object, unsigned long request, unsigned long arg)
+static int perf_ioctl(struct sl_perf_object *object, unsigned long request, unsigned long arg,
+	const struct ident *output)
 {
 	switch (request) {
 	case PERF_EVENT_IOC_ENABLE:
@@ -539,7 +563,7 @@ static int perf_ioctl(struct sl_perf_object *object, unsigned long request, unsi
 	case PERF_EVENT_IOC_PERIOD:
 		return set_period(object, (const uint64_t *)arg);
 	case PERF_EVENT_IOC_SET_OUTPUT:
-		return set_output(object, (int)arg);
+		return set_output(object, (int)arg, output);
 	case PERF_EVENT_IOC_ID:
 		if (!arg)
 			return -EFAULT;
@@ -560,13 +584,15 @@ static int perf_ioctl(struct sl_perf_object *object, unsigned long request, unsi
 
 int sluice_perf_ioctl(int fd, unsigned long request, unsigned long arg)
 {
+	struct ident ident = identify(fd);
+	struct ident output = identify(request == PERF_EVENT_IOC_SET_OUTPUT ? (int)arg : -1);
 	struct sl_perf_object *object;
 	int err;
 
 	pthread_mutex_lock(&lock);
-	object = find(fd, &err);
+	object = find(&ident, &err);
 	if (object)
-		err = perf_ioctl(object, request, arg);
+		err = perf_ioctl(object, request, arg, &output);
 	else if (err != -EBADF)
 		err = -ENOTTY;
 	pthread_mutex_unlock(&lock);
