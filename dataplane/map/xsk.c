@@ -14,7 +14,6 @@
 #include <sluice/xsk.h>
 
 #include "background.h"
-#include "caller.h"
 #include "fork.h"
 #include "xsk_pool.h"
 
@@ -75,8 +74,7 @@ int sl_xsk_find(int fd, struct sl_xsk **ret_xsk)
 {
 	struct stat st;
 
-	fd = sl_caller_fd(fd);
-	if (fd < 0 || fstat(fd, &st) != 0)
+	if (fstat(fd, &st) != 0)
 		return -EBADF;
 	if (!S_ISSOCK(st.st_mode))
 		return -ENOTSOCK;

@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "area.h"
+#include "caller.h"
 #include "type.h"
 #include "xsk.h"
 
@@ -110,6 +112,7 @@ static int xskmap_update(struct sl_map *map, const void *key, const void *value,
 {
 	uint32_t index = sl_array_index(key);
 	struct sl_xsk *xsk;
+	struct stat st;
 	int fd, err;
 
 	memcpy(&fd, value, sizeof(fd));
@@ -117,6 +120,12 @@ static int xskmap_update(struct sl_map *map, const void *key, const void *value,
 		return -EINVAL;
 	if (index >= map->desc.max_entries)
 		return -E2BIG;
+	/* A caller's descriptor, and a file that takes its time to answer, not with the lock held. */
+	fd = sl_caller_fd(fd);
+	if (fd < 0 || fstat(fd, &st) != 0)
+		return -EBADF;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
 	sl_xsk_lock();
 	err = sl_xsk_find(fd, &xsk);
 	if (!err)
