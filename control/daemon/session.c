@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -179,8 +180,16 @@ static int caller_fd(struct sl_caller *caller, int fd)
 	return remember_fd(s, fd, ask_fd(s, fd));
 }
 
+/* The client says nothing while it waits: what can come is its end. */
+static bool caller_gone(struct sl_caller *caller)
+{
+	struct pollfd pollfd = { .fd = session_of(caller)->wire.fd, .events = POLLRDHUP };
+
+	return session_of(caller)->err || poll(&pollfd, 1, 0) > 0;
+}
+
 static const struct sl_caller_ops caller_ops = {
-	.read = caller_read, .write = caller_write, .fd = caller_fd
+	.read = caller_read, .write = caller_write, .fd = caller_fd, .gone = caller_gone
 };
 
 /* The ranges and the text of a call. */

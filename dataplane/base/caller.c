@@ -22,6 +22,11 @@ int sl_caller_fd(int fd)
 	return current ? current->ops->fd(current, fd) : fd;
 }
 
+bool sl_caller_is_gone(void)
+{
+	return current && current->ops->gone(current);
+}
+
 uid_t sl_caller_uid(void)
 {
 	return current ? current->uid : getuid();

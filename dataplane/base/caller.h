@@ -21,6 +21,8 @@ struct sl_caller_ops {
 	int (*write)(struct sl_caller *caller, uint64_t address, const void *src, size_t len);
 	/* Our number for the caller's descriptor, open until the end of the call; -EBADF. */
 	int (*fd)(struct sl_caller *caller, int fd);
+	/* Whether nobody waits for the call's result any more. Does not block. */
+	bool (*gone)(struct sl_caller *caller);
 };
 
 struct sl_caller {
@@ -38,6 +40,9 @@ SL_ANY struct sl_caller *sl_caller(void);
 
 /* Our number for a descriptor of the caller's; -EBADF. Of this process: fd itself, unchecked. */
 SL_CONTROL int sl_caller_fd(int fd);
+
+/* Whether a long call may as well end, with -EINTR, as the kernel's ends by a signal. */
+SL_CONTROL bool sl_caller_is_gone(void);
 
 /* This process's for itself, which may do everything. */
 SL_CONTROL uid_t sl_caller_uid(void);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "caller.h"
 #include "command.h"
 #include "context.h"
 #include "cpu.h"
@@ -31,6 +32,19 @@
  * can be used again only after that (map/hash_pool.h).
  */
 enum { REPEAT_CHUNK = 256 };
+
+/* How often a long run looks whether its caller still waits for it: some ten milliseconds. */
+#define LOOK_CYCLES (UINT64_C(1) << 25)
+
+static bool is_in_vain(uint64_t *next_look)
+{
+	uint64_t now = rte_rdtsc();
+
+	if (sl_likely(now < *next_look))
+		return false;
+	*next_look = now + LOOK_CYCLES;
+	return sl_caller_is_gone();
+}
 
 static void mbuf_init(
 	struct rte_mbuf *m, uint8_t *buffer, uint32_t size, uint32_t offset, uint32_t len)
@@ -187,6 +201,7 @@ static int run_on_cpu(unsigned cpu, void *arg)
 	 */
 	clockid_t clock = sl_cpu_is_owned(cpu) ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
 	uint64_t start = clock_ns(clock), first_cycle = rte_rdtsc();
+	uint64_t next_look = first_cycle + LOOK_CYCLES;
 	int64_t cycles;
 
 	r->ctx->run = &run;
@@ -199,6 +214,8 @@ static int run_on_cpu(unsigned cpu, void *arg)
 		/* The program stays: the descriptor's reference is ours for the call. */
 		if (left > 0)
 			sl_rcu_quiescent();
+		if (left > 0 && is_in_vain(&next_look))
+			return -EINTR;
 	}
 	cycles = (int64_t)(rte_rdtsc() - first_cycle);
 	r->time_ns = clock_ns(clock) - start;
@@ -214,7 +231,7 @@ static int run_on_cpu(unsigned cpu, void *arg)
 /* Workers may wait for the program's locks (map/spin_lock.h): a few runs at a time between bursts. */
 static int run_undisturbed(struct run *all)
 {
-	uint64_t time_ns = 0;
+	uint64_t time_ns = 0, next_look = rte_rdtsc() + LOOK_CYCLES;
 	int err = 0;
 
 	for (uint32_t left = all->repeat; left > 0 && !err;) {
@@ -225,6 +242,8 @@ static int run_undisturbed(struct run *all)
 		err = sl_cpu_run_undisturbed(run_on_cpu, &r);
 		all->retval = r.retval;
 		time_ns += r.time_ns;
+		if (!err && left > 0 && is_in_vain(&next_look))
+			err = -EINTR;
 	}
 	all->time_ns = time_ns;
 	return err;

@@ -138,18 +138,26 @@ static int lookup(int map, uint32_t key, uint64_t *ret_value)
 	return bpf(BPF_MAP_LOOKUP_ELEM, &attr);
 }
 
-static int load(void)
+/* A program that looks at the clock so many times. */
+static int load_looking(unsigned times)
 {
-	static const struct bpf_insn insns[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 2 },
-		{ .code = BPF_JMP | BPF_EXIT },
-	};
+	struct bpf_insn insns[16];
 	union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_XDP,
 		.insns = (uintptr_t)insns,
-		.insn_cnt = 2,
+		.insn_cnt = times + 2,
 		.license = (uintptr_t)"GPL" };
 
+	for (unsigned i = 0; i < times; i++)
+		insns[i] = (struct bpf_insn){ .code = BPF_JMP | BPF_CALL,
+			.imm = BPF_FUNC_ktime_get_ns };
+	insns[times] = (struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 2 };
+	insns[times + 1] = (struct bpf_insn){ .code = BPF_JMP | BPF_EXIT };
 	return bpf(BPF_PROG_LOAD, &attr);
+}
+
+static int load(void)
+{
+	return load_looking(0);
 }
 
 /* A client that behaves gets everything it asks for. */
@@ -241,6 +249,33 @@ TEST(protocol, bad_addresses_are_efault)
 	close(map);
 	munmap(page, 4096);
 	EXPECT_EQ(0, stop_daemon());
+}
+
+/* A run that would take minutes ends when nobody waits for it: the daemon stops at once. */
+TEST(protocol, runs_end_with_their_client)
+{
+	pid_t child;
+
+	ASSERT_TRUE(start_daemon());
+	child = fork();
+	if (child == 0) {
+		static const uint8_t packet[64];
+		union bpf_attr attr = { .test = { .prog_fd = (uint32_t)load_looking(14),
+						.repeat = UINT32_MAX,
+						.data_in = (uintptr_t)packet,
+						.data_size_in = sizeof(packet) } };
+
+		bpf(BPF_PROG_TEST_RUN, &attr);
+		_exit(0);
+	}
+	usleep(200000);
+	EXPECT_EQ(0, waitpid(child, NULL, WNOHANG));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	expect_service();
+	alarm(60);
+	EXPECT_EQ(0, stop_daemon());
+	alarm(0);
 }
 
 TEST(protocol, another_version_is_turned_away)
