@@ -22,12 +22,13 @@
 #include "cpu.h"
 #include "logging.h"
 #include "port.h"
+#include "telemetry.h"
 #include "worker.h"
 
 /* Free hugepages below this are not worth asking for. */
 enum { HUGE_MIN_MIB = 128, NO_HUGE_MIB = 256, ARGS_MAX = 64 };
 
-static bool started;
+static bool started, telemetry_wanted;
 
 /* The line that DPDK is in the middle of, and the first error; under line_lock. */
 static pthread_mutex_t line_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -213,7 +214,7 @@ static void build_args(struct args *args, unsigned workers, int argc, char *cons
 		add_lcores(args, workers);
 	if (!has_option(argc, argv, memory))
 		add_memory(args);
-	if (!has_option(argc, argv, telemetry))
+	if (!telemetry_wanted && !has_option(argc, argv, telemetry))
 		add_arg(args, "--no-telemetry");
 	if (argc == 0)
 		add_arg(args, "--no-pci");
@@ -281,23 +282,44 @@ static void remove_runtime_dir(bool was_there)
 	}
 }
 
-/* Where the EAL puts that directory: for root, or for a user with or without a session. */
-static bool runtime_dir_exists(void)
+/* The telemetry socket, which is there, goes at the process's exit. */
+static void remove_runtime_dir_at_exit(void)
 {
+	remove_runtime_dir(false);
+}
+
+/* Where the EAL puts that directory: for root, or for a user with or without a session. */
+static bool runtime_dir_exists(int argc, char *const argv[])
+{
+	static const char option[] = "--file-prefix";
+	const char *prefix = "rte";
 	const char *session = getenv("XDG_RUNTIME_DIR");
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), "%s/dpdk/rte",
+	for (int i = 0; i < argc; i++) {
+		if (strcmp(argv[i], option) == 0 && i + 1 < argc)
+			prefix = argv[i + 1];
+		else if (strncmp(argv[i], option, sizeof(option) - 1) == 0 &&
+			 argv[i][sizeof(option) - 1] == '=')
+			prefix = argv[i] + sizeof(option);
+	}
+	snprintf(path, sizeof(path), "%s/dpdk/%s",
 		getuid() == 0 ? "/var/run"
 		: session     ? session
-			      : "/tmp");
+			      : "/tmp",
+		prefix);
 	return access(path, F_OK) == 0;
+}
+
+void sluice_eal_want_telemetry(void)
+{
+	telemetry_wanted = true;
 }
 
 int sluice_eal_start(unsigned workers, int argc, char *const argv[])
 {
 	static bool tried;
-	bool dir_was_there = runtime_dir_exists();
+	bool dir_was_there = runtime_dir_exists(argc, argv);
 	struct args args = { 0 };
 	cpu_set_t affinity;
 	int err;
@@ -313,6 +335,9 @@ int sluice_eal_start(unsigned workers, int argc, char *const argv[])
 		goto out;
 	}
 	tried = true;
+	/* Before the EAL asks for the same, so that it comes after. */
+	if (telemetry_wanted && !dir_was_there)
+		atexit(remove_runtime_dir_at_exit);
 	sched_getaffinity(0, sizeof(affinity), &affinity);
 	sl_eal_hold();
 	if (init_quietly(&args) < 0) {
@@ -326,8 +351,10 @@ int sluice_eal_start(unsigned workers, int argc, char *const argv[])
 	if (!err)
 		err = sl_worker_init();
 	started = !err;
-	if (started)
+	if (started) {
 		sl_hook_start();
+		sl_telemetry_register();
+	}
 out:
 	for (int i = 0; i < args.count; i++)
 		free(args.arg[i]);

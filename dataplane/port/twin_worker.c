@@ -88,6 +88,7 @@ void sl_twin_poll(struct sl_worker *worker, struct sl_port *port)
 
 	if (n == 0)
 		return;
+	worker->round_packets += n;
 	sl_worker_count_add(worker, port->id, SLUICE_FROM_KERNEL, n);
 	if (sl_unlikely(sl_offload_any(pkts, n)))
 		n = sl_offload_receive(worker, port, pkts, n);

@@ -23,10 +23,12 @@ extern "C" {
  * Starts the EAL, once per process, with the arguments that DPDK's own tools take before `--`
  * (without a program name). What they leave open is chosen here: lcores for `workers` workers (0:
  * one per CPU, the first CPU left to the rest of the program where there is more than one); memory
- * that leaves nothing behind (--in-memory, or without hugepages --no-huge); no telemetry socket;
- * and no PCI scan when there are no arguments at all. Every lcore but the main one is a worker.
+ * that leaves nothing behind (--in-memory, or without hugepages --no-huge); no telemetry socket
+ * unless it was asked for before; and no PCI scan when there are no arguments at all. Every lcore but the main one is a worker.
  */
 int sluice_eal_start(unsigned workers, int argc, char *const argv[]);
+/* Before it: the socket of DPDK's telemetry is opened, with the commands of /sluice/. */
+void sluice_eal_want_telemetry(void);
 /* Stops the workers, removes the ports, releases the EAL. It cannot be started again. */
 void sluice_eal_stop(void);
 

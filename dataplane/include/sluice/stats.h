@@ -16,7 +16,7 @@ extern "C" {
  * The figures of each kind are listed once, X(field, type, metric, unit, help), and the structs, the
  * JSON, telemetry and OpenMetrics are made from the list. `field` is the member's name, a uint64_t;
  * type COUNTER never goes back while the object is there, GAUGE may; `metric` is the name that
- * monitoring systems see, less the kind and _total; `unit` what it is in there: NS is shown in
+ * monitoring systems see, less the kind and _total, NULL for a sum that they can make themselves; `unit` what it is in there: NS is shown in
  * seconds, BYTES, PACKETS and CYCLES as they are, NONE has none. `help` is a sentence.
  */
 #define SLUICE_PORT_STATS(X)                                                                       \
@@ -32,7 +32,7 @@ extern "C" {
 	X(transmit_bytes, COUNTER, "transmit_bytes", BYTES, "Bytes sent, as the device counts")    \
 	X(transmit_errors, COUNTER, "transmit_error_packets", PACKETS,                             \
 		"Packets that the device failed to send")                                          \
-	X(drops, COUNTER, "dropped_packets", PACKETS,                                              \
+	X(drops, COUNTER, NULL, PACKETS,                                                           \
 		"Packets that ended here without being delivered, whatever the reason")            \
 	X(up, GAUGE, "up", NONE, "Whether the link is up")                                         \
 	X(speed, GAUGE, "speed_bytes", BYTES, "Speed of the link in bytes a second, 0: unknown")   \
