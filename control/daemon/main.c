@@ -12,6 +12,7 @@
 #include <sluice/dataplane.h>
 
 #include "commands.h"
+#include "metrics_http.h"
 #include "server.h"
 #include "wire.h"
 
@@ -28,12 +29,15 @@ static const char help[] =
 	"  --config FILE    commands to run at the start, one per line, as one would type them:\n"
 	"                   sluice port add ..., ip link set ... xdp ..., tc filter add ...\n"
 	"  --workers N      how many workers (one per CPU but the first)\n"
+	"  --metrics ADDRESS:PORT\n"
+	"                   serve figures to monitoring systems at http://ADDRESS:PORT/metrics, in\n"
+	"                   the format of OpenMetrics; ADDRESS is a number, 127.0.0.1 when left out\n"
 	"  --version        print the version\n"
 	"  --help           print this text\n";
 
 struct options {
 	struct sl_server_options server;
-	const char *config, *group;
+	const char *config, *group, *metrics;
 	unsigned workers;
 	int eal_argc;
 	char **eal_argv;
@@ -70,6 +74,7 @@ static int parse_own(struct options *o, int argc, char **argv)
 		{ "group", required_argument, NULL, 'g' },
 		{ "config", required_argument, NULL, 'c' },
 		{ "workers", required_argument, NULL, 'w' },
+		{ "metrics", required_argument, NULL, 'm' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -91,6 +96,13 @@ static int parse_own(struct options *o, int argc, char **argv)
 			break;
 		case 'w':
 			status = parse_workers(optarg, &o->workers);
+			break;
+		case 'm':
+			o->metrics = optarg;
+			if (sl_metrics_check(optarg) != 0)
+				status = usage(
+					"bad address '%s': ADDRESS:PORT, as in 127.0.0.1:9464",
+					optarg);
 			break;
 		case 'V':
 			puts("sluiced " SLUICE_VERSION);
@@ -154,8 +166,12 @@ static int serve(const struct options *o, const sigset_t *signals)
 	int status = 0, sig;
 
 	make_directory(o->server.path);
-	if (sl_server_start(&o->server) != 0)
+	if (o->metrics && sl_metrics_start(o->metrics) != 0)
 		return 1;
+	if (sl_server_start(&o->server) != 0) {
+		sl_metrics_stop();
+		return 1;
+	}
 	if (o->config)
 		status = sl_commands_run(o->config, o->server.path, signals);
 	if (!status) {
@@ -164,6 +180,7 @@ static int serve(const struct options *o, const sigset_t *signals)
 	}
 	sd_notify(0, "STOPPING=1");
 	sl_server_stop();
+	sl_metrics_stop();
 	return status;
 }
 
@@ -187,6 +204,7 @@ int main(int argc, char **argv)
 	sigaddset(&blocked, SIGCHLD);
 	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	sluice_eal_want_telemetry();
 	if (sluice_eal_start(o.workers, o.eal_argc, o.eal_argv) != 0)
 		return 1;
 	/* Those that the EAL's options name; others come and go by command. */

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# stats_test.sh BUILD_DIR: packets that are known, found again in the metrics endpoint, in telemetry
+# and in stats.get; and what scrapers must not be able to do.
+set -uo pipefail
+build=$1
+here=$(dirname "$0")
+work=$(mktemp -d)
+failures=0
+packets=1000
+trap 'exec 9>&-; stop_daemon; rm -rf "$work"' EXIT
+
+fail() {
+	echo "FAILED: $*"
+	failures=$((failures + 1))
+}
+
+. "$here/../daemon.sh"
+"$build/control/daemon/sluiced" --metrics nonsense 2>"$work/usage"
+[ $? = 2 ] && [ "$(wc -l <"$work/usage")" = 1 ] || fail "a bad address is not a usage error"
+start_daemon --no-huge -m 128 --no-shconf --no-pci --file-prefix "stats$$" \
+	--vdev net_ring0 --vdev net_ring1 -- --metrics 127.0.0.1:0 || exit 1
+port=$(sed -n 's,.*http://127.0.0.1:\([0-9]*\)/metrics.*,\1,p' "$work/daemon.log")
+[ -n "$port" ] || { cat "$work/daemon.log" && exit 1; }
+"$build/control/daemon/sluiced" --no-huge -m 64 --no-shconf --no-telemetry -- \
+	--socket "$work/second.sock" --metrics "$port" 2>"$work/second"
+[ $? = 1 ] && grep -q "cannot serve metrics" "$work/second" || fail "a port that is taken"
+
+mkfifo "$work/hold"
+"$build/control/cli/sluice" run -- "$build/tests/control/daemon/count_events" 1 $packets \
+	<"$work/hold" >"$work/id" &
+exec 9>"$work/hold"
+for _ in $(seq 200); do
+	[ -s "$work/id" ] && break
+	sleep 0.05
+done
+id=$(cat "$work/id")
+[ -n "$id" ] || { fail "no program" && cat "$work/daemon.log"; }
+
+get() {
+	"$here/http_get.py" "$port" "$@"
+}
+
+# The endpoint.
+get --accept 'application/openmetrics-text; version=1.0.0' --type application/openmetrics-text \
+	>"$work/open" || fail "no OpenMetrics"
+"$here/openmetrics.py" "$work/open" \
+	"sluice_port_arrivals_total{port=\"net_ring0\",from=\"live\"}=$packets" \
+	"sluice_port_verdicts_total{port=\"net_ring0\",hook=\"xdp\",verdict=\"drop\"}=$packets" \
+	"sluice_port_drops_total{port=\"net_ring0\",reason=\"xdp_drop\"}=$packets" \
+	"sluice_port_drops_total{port=\"net_ring1\",reason=\"xdp_drop\"}=0" \
+	"sluice_program_runs_total{id=\"$id\",name=\"count_events\"}=$packets" \
+	"sluice_hook_program_info{port=\"net_ring0\",hook=\"xdp\",position=\"0\",id=\"$id\",name=\"count_events\"}=1" \
+	"sluice_ports=2" "sluice_programs=1" "sluice_maps=2" || fail "the metrics"
+grep -q "^sluice_map_lost_events_total{.*name=\"unread\"} $packets$" "$work/open" ||
+	fail "lost events"
+grep -q '^sluice_map_entries{.*name="flows"} 3$' "$work/open" || fail "entries"
+get --type text/plain >"$work/older" || fail "no answer to a client that says nothing"
+"$here/openmetrics.py" --prometheus "$work/older" \
+	"sluice_program_runs_total{id=\"$id\",name=\"count_events\"}=$packets" ||
+	fail "the older format"
+get --path / --status 404 >/dev/null || fail "another path"
+get --method POST --status 405 >/dev/null || fail "another method"
+get --method HEAD >"$work/head" && [ ! -s "$work/head" ] || fail "HEAD"
+timeout 60 "$here/http_abuse.py" "$port" || fail "bad clients"
+get >/dev/null || fail "no answer after bad clients"
+
+# Telemetry.
+socket=$(find /run/dpdk "${XDG_RUNTIME_DIR:-/nowhere}/dpdk" /tmp/dpdk -path "*/stats$$/dpdk_telemetry.v2" 2>/dev/null)
+[ -S "$socket" ] || fail "no telemetry socket"
+"$here/telemetry.py" "$socket" "$id" $packets || fail "telemetry"
+
+exec 9>&-
+wait %2 2>/dev/null
+stop_daemon || fail "the daemon's end"
+[ ! -e "${socket%/*}" ] || fail "the telemetry socket or its directory is left"
+[ $failures = 0 ]
