@@ -1,10 +1,7 @@
 #include <errno.h>
 #include <string.h>
-#include <arpa/inet.h>
-#include <linux/if_ether.h>
 #include <linux/if_link.h>
 
-#include "caller.h"
 #include "fd.h"
 #include "link.h"
 #include "logging.h"
@@ -57,7 +54,7 @@ static int check_swap(
 	if (new_prog && port->tunnel)
 		return -EOPNOTSUPP;
 	if (!link->prog && port->xdp)
-		return -EBUSY;
+		return port->xdp_generic == !!(link->flags & XDP_FLAGS_SKB_MODE) ? -EBUSY : -EEXIST;
 	return new_prog ? sl_hook_check_xdp(port, new_prog, link->flags) : 0;
 }
 
@@ -75,6 +72,7 @@ static int swap_xdp(struct sl_link *link, struct sl_prog *new_prog)
 		if (new_prog)
 			sl_object_ref(&new_prog->obj);
 		set_xdp(port, new_prog, link);
+		port->xdp_generic = new_prog && link->flags & XDP_FLAGS_SKB_MODE;
 	}
 	sl_port_unlock();
 	return err;
@@ -158,18 +156,8 @@ uint32_t sl_hook_xdp_id(const struct sl_port *port)
 
 static int get_prog(int fd, struct sl_prog **ret_prog)
 {
-	struct sl_object *obj;
-	int err;
-
-	if (fd < 0) {
-		*ret_prog = NULL;
-		return 0;
-	}
-	err = sl_fd_get(fd, SL_OBJECT_PROG, &obj);
-	if (err)
-		return err;
-	*ret_prog = sl_prog_of(obj);
-	return 0;
+	*ret_prog = NULL;
+	return fd < 0 ? 0 : sl_tc_get_prog(fd, BPF_PROG_TYPE_XDP, ret_prog);
 }
 
 static void put_prog(struct sl_prog *prog)
@@ -178,113 +166,117 @@ static void put_prog(struct sl_prog *prog)
 		sl_object_unref(&prog->obj);
 }
 
-/* As the kernel's dev_xdp_attach orders its refusals. With the lock held. */
-static int check_replace(const struct sl_port *port, const struct sl_prog *prog,
-	const struct sl_prog *expected, uint32_t flags)
+/* With the words that the kernel has for a refusal. */
+static int refuse(int err, const char *words, const char **ret_reason)
 {
-	if (flags & ~(XDP_FLAGS_UPDATE_IF_NOEXIST | XDP_FLAGS_REPLACE | XDP_FLAGS_SKB_MODE |
-			    XDP_FLAGS_DRV_MODE))
-		return -EINVAL;
-	if ((flags & XDP_FLAGS_REPLACE) && (flags & XDP_FLAGS_UPDATE_IF_NOEXIST))
-		return -EINVAL;
-	if (port->xdp_link)
-		return -EBUSY;
-	if ((flags & XDP_FLAGS_REPLACE) && port->xdp != expected)
-		return -EEXIST;
-	if ((flags & XDP_FLAGS_UPDATE_IF_NOEXIST) && port->xdp)
-		return -EBUSY;
-	if (prog && port->tunnel)
-		return -EOPNOTSUPP;
-	return prog ? sl_hook_check_xdp(port, prog, flags) : 0;
+	*ret_reason = words;
+	return err;
 }
 
-int sluice_xdp_attach(uint32_t ifindex, int prog_fd, int expected_fd, uint32_t flags)
+static int check_xdp_flags(uint32_t flags, const char **ret_reason)
+{
+	uint32_t modes = flags & XDP_FLAGS_MODES;
+
+	if (flags & ~(uint32_t)XDP_FLAGS_MASK)
+		return -EINVAL;
+	if (modes & (modes - 1))
+		return refuse(-EINVAL, "Only one XDP mode flag can be set", ret_reason);
+	return 0;
+}
+
+/* As the kernel's dev_xdp_attach orders its refusals. With the lock held. */
+static int check_place(const struct sl_port *port, const struct sl_prog *cur,
+	const struct sl_prog *prog, const struct sl_prog *expected, uint32_t flags,
+	const char **ret_reason)
+{
+	bool offloaded = flags & XDP_FLAGS_HW_MODE;
+
+	if (port->xdp_link && cur)
+		return refuse(-EBUSY, "Can't replace active BPF XDP link", ret_reason);
+	if ((flags & XDP_FLAGS_REPLACE) && cur != expected)
+		return refuse(-EEXIST, "Active program does not match expected", ret_reason);
+	if (!prog)
+		return 0;
+	if ((flags & XDP_FLAGS_UPDATE_IF_NOEXIST) && cur)
+		return refuse(-EBUSY, "XDP program already attached", ret_reason);
+	if (port->xdp && !cur && !offloaded)
+		return refuse(-EEXIST, "Native and generic XDP can't be active at the same time",
+			ret_reason);
+	if (port->tunnel)
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+static int check_prog(const struct sl_port *port, const struct sl_prog *prog, uint32_t flags,
+	const char **ret_reason)
+{
+	if (prog->bound_device && prog->bound_device != port->serial)
+		return refuse(-EINVAL, "Program bound to different device", ret_reason);
+	if (prog->bound_device && flags & XDP_FLAGS_SKB_MODE)
+		return refuse(
+			-EINVAL, "Can't attach device-bound programs in generic mode", ret_reason);
+	if (prog->expected_attach_type == BPF_XDP_DEVMAP)
+		return refuse(-EINVAL, "BPF_XDP_DEVMAP programs can not be attached to a device",
+			ret_reason);
+	if (prog->expected_attach_type == BPF_XDP_CPUMAP)
+		return refuse(-EINVAL, "BPF_XDP_CPUMAP programs can not be attached to a device",
+			ret_reason);
+	/* The device would have to run it. */
+	return flags & XDP_FLAGS_HW_MODE ? -EINVAL : 0;
+}
+
+/* With the lock held. Takes over the caller's reference when it succeeds. */
+static int change_xdp(struct sl_port *port, struct sl_prog *prog, const struct sl_prog *expected,
+	uint32_t flags, const char **ret_reason)
+{
+	bool generic = flags & XDP_FLAGS_SKB_MODE;
+	bool same_mode = port->xdp_generic == generic && !(flags & XDP_FLAGS_HW_MODE);
+	struct sl_prog *cur = same_mode ? port->xdp : NULL;
+	int err = check_place(port, cur, prog, expected, flags, ret_reason);
+
+	if (!err && prog)
+		err = check_prog(port, prog, flags, ret_reason);
+	if (err)
+		return err;
+	/* There is nothing to take away in one mode while the other one is in use. */
+	if (!prog && !cur)
+		return 0;
+	set_xdp(port, prog, NULL);
+	port->xdp_generic = prog && generic;
+	return 0;
+}
+
+int sluice_xdp_change(
+	uint32_t ifindex, int prog_fd, int expected_fd, uint32_t flags, const char **ret_reason)
 {
 	struct sl_prog *prog = NULL, *expected = NULL;
 	struct sl_port *port;
-	int err = get_prog(prog_fd, &prog);
+	int err = check_xdp_flags(flags, ret_reason);
 
+	if (!err)
+		err = get_prog(prog_fd, &prog);
 	if (!err && (flags & XDP_FLAGS_REPLACE))
 		err = get_prog(expected_fd, &expected);
-	if (err)
-		goto out;
-	sl_port_lock();
-	port = sl_port_peek(ifindex);
-	err = port ? check_replace(port, prog, expected, flags) : -ENODEV;
 	if (!err) {
-		set_xdp(port, prog, NULL);
-		prog = NULL;
+		sl_port_lock();
+		port = sl_port_peek(ifindex);
+		err = port ? change_xdp(port, prog, expected, flags, ret_reason) : -ENODEV;
+		sl_port_unlock();
+		if (!err)
+			prog = NULL;
 	}
-	sl_port_unlock();
-out:
-	if (err)
-		sl_log(SL_LOG_ERROR, "cannot attach XDP program %d to port %u: %s", prog_fd,
-			ifindex, strerror(-err));
 	put_prog(expected);
 	put_prog(prog);
 	return err;
 }
 
-int sluice_tc_add(
-	uint32_t ifindex, enum sluice_tc_hook hook, struct sluice_tc_filter *filter, unsigned flags)
+int sluice_xdp_attach(uint32_t ifindex, int prog_fd, int expected_fd, uint32_t flags)
 {
-	struct sl_port *port;
-	int err = -ENODEV;
+	const char *reason = NULL;
+	int err = sluice_xdp_change(ifindex, prog_fd, expected_fd, flags, &reason);
 
-	/* Fetched before the port is locked; whether they are good is said when they are used. */
-	sl_caller_fd(filter->prog_fd);
-	for (unsigned i = 0; i < sl_min(filter->action_count, SLUICE_TC_ACTIONS); i++)
-		sl_caller_fd(filter->actions[i].prog_fd);
-	sl_port_lock();
-	port = sl_port_peek(ifindex);
-	if (port)
-		err = sl_tc_list_add(&port->tc[hook], filter, flags);
-	sl_port_unlock();
 	if (err)
-		sl_log(SL_LOG_ERROR, "cannot add TC filter to port %u: %s", ifindex,
-			strerror(-err));
+		sl_log(SL_LOG_ERROR, "cannot attach XDP program %d to port %u: %s", prog_fd,
+			ifindex, reason ? reason : strerror(-err));
 	return err;
-}
-
-int sluice_tc_del(uint32_t ifindex, enum sluice_tc_hook hook, uint32_t priority, uint32_t handle)
-{
-	struct sl_port *port;
-	int err = -ENODEV;
-
-	sl_port_lock();
-	port = sl_port_peek(ifindex);
-	if (port)
-		err = sl_tc_list_del(&port->tc[hook], priority, handle);
-	sl_port_unlock();
-	if (err)
-		sl_log(SL_LOG_ERROR, "cannot delete TC filter of port %u: %s", ifindex,
-			strerror(-err));
-	return err;
-}
-
-int sluice_tc_get(
-	uint32_t ifindex, enum sluice_tc_hook hook, unsigned index, struct sluice_tc_info *ret_info)
-{
-	const struct sl_tc_filter *filter;
-	struct sl_port *port;
-	int err = -ENOENT;
-
-	sl_port_lock();
-	port = sl_port_peek(ifindex);
-	if (port && port->tc[hook] && index < port->tc[hook]->count) {
-		filter = port->tc[hook]->filters[index];
-		*ret_info = (struct sluice_tc_info){
-			.priority = filter->priority,
-			.handle = filter->handle,
-			.classid = filter->classid,
-			.prog_id = filter->prog->obj.id,
-			.protocol = filter->protocol ? ntohs(filter->protocol) : ETH_P_ALL,
-			.direct_action = filter->direct_action,
-			.action_count = filter->action_count,
-		};
-		memcpy(ret_info->name, filter->name, sizeof(ret_info->name));
-		err = 0;
-	}
-	sl_port_unlock();
-	return port ? err : -ENODEV;
 }

@@ -695,6 +695,8 @@ int sluice_port_next(uint32_t ifindex, struct sluice_port_info *ret_info)
 			.rx_queues = port->rx_queues,
 			.tx_queues = port->tx_queues,
 			.xdp_prog_id = sl_hook_xdp_id(port),
+			.xdp_generic = port->xdp_generic,
+			.mtu = port->mtu,
 			.pass_to = port->pass_to ? port->pass_to->ifindex : 0,
 		};
 		memcpy(ret_info->mac, &port->mac, sizeof(ret_info->mac));

@@ -59,6 +59,9 @@ struct sl_port {
 	/* Control threads only. */
 	struct sl_link *xdp_link; /* that holds the XDP hook */
 	bool spreads; /* by RSS */
+	bool xdp_generic; /* its program was attached for the generic mode, which is the same here */
+	enum sluice_tc_qdisc qdisc;
+	uint32_t tc_parent; /* sluice_tc_parent_set */
 	bool probed; /* by us: removed with the port */
 	unsigned poller; /* 1 + index of the worker that polls an only RX queue; 0: none yet */
 	uint16_t rx_descriptors, tx_descriptors;

@@ -237,8 +237,10 @@ static void collect_filters(struct collection *c, const char *hook, const struct
 
 		collect(c, hook, position++, filter->prog->obj.id);
 		for (uint32_t a = 0; a < filter->action_count; a++) {
-			if (filter->actions[a].prog)
-				collect(c, hook, position++, filter->actions[a].prog->obj.id);
+			const struct sl_prog *prog = filter->actions[a]->step->prog;
+
+			if (prog)
+				collect(c, hook, position++, prog->obj.id);
 		}
 	}
 }

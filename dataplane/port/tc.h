@@ -5,6 +5,7 @@
 #include "context.h"
 #include "prog.h"
 #include "rcu.h"
+#include "tc_action.h"
 
 /*
  * cls_bpf filters and their actions, as the kernel's traffic control runs them. Needs no EAL.
@@ -13,11 +14,6 @@
  * after a grace period, so that a packet meets the old list or the new one. Only a filter's program is
  * changed where it is, by a generation.
  */
-struct sl_tc_action {
-	struct sl_prog *prog; /* reference; NULL: a plain verdict */
-	int verdict;
-};
-
 struct sl_tc_filter {
 	/* Read by workers, in this order. */
 	struct sl_prog *prog; /* reference; read through sl_rcu_load (hook_swap.h) */
@@ -25,12 +21,14 @@ struct sl_tc_filter {
 	uint16_t protocol; /* big endian, 0 for all */
 	bool direct_action;
 	uint32_t action_count;
-	struct sl_tc_action actions[SLUICE_TC_ACTIONS];
 
 	/* Control threads only. */
-	uint32_t priority, handle;
+	uint32_t priority, handle, offload_flags;
+	bool named; /* its name was given, and is not the program's */
 	char name[SLUICE_TC_NAME_LEN];
 	struct sl_rcu_head rcu;
+
+	struct sl_tc_action *actions[]; /* bound; read by workers */
 };
 
 struct sl_tc_list {

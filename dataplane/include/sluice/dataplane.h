@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <sluice/tc.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -93,6 +95,8 @@ struct sluice_port_info {
 	uint8_t mac[6];
 	uint16_t rx_queues, tx_queues;
 	uint32_t xdp_prog_id; /* 0: none */
+	bool xdp_generic; /* it was attached with XDP_FLAGS_SKB_MODE */
+	uint16_t mtu;
 	uint32_t pass_to;
 	char device[64]; /* the EAL's name; empty: a tunnel */
 	bool has_twin; /* ifindex is the kernel's */
@@ -121,55 +125,12 @@ int sluice_worker_times(unsigned worker, unsigned *ret_cpu, uint64_t *ret_cpu_ns
  * latter with expected_fd. -EBUSY when a bpf_link holds the hook.
  */
 int sluice_xdp_attach(uint32_t ifindex, int prog_fd, int expected_fd, uint32_t flags);
-
-enum sluice_tc_hook { SLUICE_TC_INGRESS, SLUICE_TC_EGRESS };
-
-#define SLUICE_TC_ACTIONS 32 /* TCA_ACT_MAX_PRIO */
-#define SLUICE_TC_FILTERS 1024 /* at one hook */
-#define SLUICE_TC_NAME_LEN 256
-
-/* A bpf action, or with prog_fd -1 a plain verdict. */
-struct sluice_tc_action {
-	int prog_fd;
-	int verdict; /* TC_ACT_*: of a plain action, and what -1 of a program stands for */
-};
-
-struct sluice_tc_filter {
-	uint32_t priority; /* 1 to 65535, 0: before all that were added with 0 */
-	uint32_t handle; /* 0: the smallest free one of the priority */
-	uint32_t classid; /* major << 16 | minor */
-	uint16_t protocol; /* ETH_P_*; 0: ETH_P_ALL */
-	bool direct_action;
-	int prog_fd;
-	const char *name; /* what the list shows, NULL: the program's name */
-	unsigned action_count; /* none: a match ends with TC_ACT_OK */
-	const struct sluice_tc_action *actions;
-};
-
-enum sluice_tc_flags {
-	SLUICE_TC_REPLACE = 1 << 0, /* an existing filter of this priority and handle */
-};
-
 /*
- * Adds a cls_bpf filter, as RTM_NEWTFILTER; it holds references to its programs. The priority and
- * handle that it got are written back. -EEXIST when handle is taken, -ENOSPC when another protocol
- * has the priority.
+ * The same without a line in the log: *ret_reason is what the kernel says in words (its extended
+ * acknowledgement), NULL where it says nothing; static text.
  */
-int sluice_tc_add(uint32_t ifindex, enum sluice_tc_hook hook, struct sluice_tc_filter *filter,
-	unsigned flags);
-/* priority 0: all filters; handle 0: all of the priority. -ENOENT when there is none. */
-int sluice_tc_del(uint32_t ifindex, enum sluice_tc_hook hook, uint32_t priority, uint32_t handle);
-
-struct sluice_tc_info {
-	uint32_t priority, handle, classid, prog_id;
-	uint16_t protocol;
-	bool direct_action;
-	unsigned action_count;
-	char name[SLUICE_TC_NAME_LEN];
-};
-/* The filter at `index` in the order in which packets meet them; -ENOENT past the last. */
-int sluice_tc_get(uint32_t ifindex, enum sluice_tc_hook hook, unsigned index,
-	struct sluice_tc_info *ret_info);
+int sluice_xdp_change(
+	uint32_t ifindex, int prog_fd, int expected_fd, uint32_t flags, const char **ret_reason);
 
 /*
  * Taps: socket filters (BPF_PROG_TYPE_SOCKET_FILTER) on a port, which are shown the packets that a

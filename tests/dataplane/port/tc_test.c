@@ -221,7 +221,7 @@ static int script_fd(unsigned *next, enum bpf_prog_type type, const struct resul
 static void add_filter(
 	struct sl_tc_list **list, const struct filter *f, uint32_t priority, unsigned *next)
 {
-	struct sluice_tc_action actions[2];
+	struct sluice_tc_action actions[2] = { 0 };
 	struct sluice_tc_filter spec = {
 		.priority = priority,
 		.classid = f->classid,
@@ -313,8 +313,8 @@ TEST(tc, priorities_and_handles)
 		{ 0, 0, 0, 0, 0, 0xc000, 1, 4 },
 		{ 0, 0, 0, 0, 0, 0xbfff, 1, 3 },
 		{ 10, 2, 0, 0, -EEXIST, 10, 2, -1 },
-		{ 10, 2, ETH_P_IP, SLUICE_TC_REPLACE, -ENOSPC, 10, 2, -1 },
-		{ 10, 3, ETH_P_IP, 0, -ENOSPC, 10, 3, -1 },
+		{ 10, 2, ETH_P_IP, SLUICE_TC_REPLACE, -EINVAL, 10, 2, -1 },
+		{ 10, 3, ETH_P_IP, 0, -EINVAL, 10, 3, -1 },
 		{ 0x10000, 0, 0, 0, -EINVAL, 0x10000, 0, -1 },
 		{ 10, 2, ETH_P_ALL, SLUICE_TC_REPLACE, 0, 10, 2, 1 },
 	};
