@@ -15,6 +15,9 @@ static const struct sl_verb verbs[] = {
 		sl_cmd_run },
 	{ "forward", "[EAL OPTIONS] -- OPTIONS", "run ports and workers ('-- --help' for more)",
 		sl_cmd_forward },
+	{ "jump", "apply | show | rollback | list",
+		"replace programs in jump tables and at hooks as one ('--help' for more)",
+		sl_cmd_jump },
 	{ "version", NULL, "print the version", cmd_version },
 	{ "help", NULL, "print this list", cmd_help },
 };

@@ -259,13 +259,20 @@ static int load_object(struct sl_loader *loader, char *why)
 	return err > -4000 ? err : -EINVAL;
 }
 
+static enum sl_pins_mode pins_mode(const struct sl_loader *loader)
+{
+	if (loader->options.unpinned)
+		return SL_PINS_NONE;
+	return loader->options.pinned_before ? SL_PINS_FOUND : SL_PINS_MADE;
+}
+
 int sl_loader_load(struct sl_loader *loader, char why[SL_LOADER_WHY_MAX])
 {
 	int err;
 
 	why[0] = '\0';
 	err = sl_pins_take(&loader->pins, loader->object, &loader->legacy, &loader->image,
-		loader->options.unpinned, why);
+		pins_mode(loader), why);
 	if (!err)
 		err = load_object(loader, why);
 	if (!err)

@@ -23,6 +23,11 @@ enum { SL_LOADER_WHY_MAX = 256 };
 
 struct sl_loader_options {
 	bool unpinned; /* maps are new, whatever the object says, and stay unpinned */
+	/*
+	 * What is to be pinned must be there already, and stays as it is: the load is refused if it
+	 * would set slots in it. So a load that is given up leaves nothing behind.
+	 */
+	bool pinned_before;
 };
 
 /*

@@ -59,15 +59,29 @@ static bool is_like(const struct bpf_map *map, const struct bpf_map_info *info)
 	       info->map_flags == bpf_map__map_flags(map);
 }
 
-static int take(struct sl_pin_wish *wish, char *why)
+/* Nobody can write through what a load that may be given up gets. */
+static int open_pin(const char *path, enum sl_pins_mode mode)
 {
-	int fd = bpf_obj_get(wish->path);
+	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = mode == SL_PINS_FOUND ? BPF_F_RDONLY : 0);
+
+	return bpf_obj_get_opts(path, &opts);
+}
+
+static int take(struct sl_pin_wish *wish, enum sl_pins_mode mode, char *why)
+{
+	int fd = open_pin(wish->path, mode);
 	struct bpf_map_info info = { 0 };
 	uint32_t size = sizeof(info);
 	int err = 0;
 
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
+	if (fd < 0 && errno == ENOENT && mode == SL_PINS_MADE)
+		return 0;
+	if (fd < 0) {
+		err = -errno;
+		snprintf(why, SL_WHY_MAX, "map %s is to be pinned at %s: %s",
+			bpf_map__name(wish->map), wish->path, strerror(-err));
+		return err;
+	}
 	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0)
 		err = -errno;
 	else if (!is_like(wish->map, &info))
@@ -83,8 +97,8 @@ static int take(struct sl_pin_wish *wish, char *why)
 }
 
 int sl_pins_take(struct sl_pins *pins, struct bpf_object *object,
-	const struct sl_legacy_maps *legacy, const struct sl_elf_image *image, bool none,
-	char why[SL_WHY_MAX])
+	const struct sl_legacy_maps *legacy, const struct sl_elf_image *image,
+	enum sl_pins_mode mode, char why[SL_WHY_MAX])
 {
 	struct bpf_map *map;
 	unsigned maps = 0;
@@ -98,13 +112,13 @@ int sl_pins_take(struct sl_pins *pins, struct bpf_object *object,
 	{
 		struct sl_pin_wish *wish = &pins->wishes[pins->count];
 
-		wish->path = none ? NULL : path_of(map, legacy, image);
+		wish->path = mode == SL_PINS_NONE ? NULL : path_of(map, legacy, image);
 		bpf_map__set_pin_path(map, NULL);
 		if (err || !wish->path)
 			continue;
 		wish->map = map;
 		pins->count++;
-		err = take(wish, why);
+		err = take(wish, mode, why);
 	}
 	return err;
 }
