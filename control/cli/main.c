@@ -13,6 +13,8 @@ static const struct sl_verb verbs[] = {
 	{ "run", "[--local | --seccomp] -- COMMAND...",
 		"run COMMAND with its bpf(2) answered by sluiced, or by a Sluice of its own",
 		sl_cmd_run },
+	{ "pin", "list [--json] [PATH] | rm PATH", "show what is pinned, remove a pin",
+		sl_cmd_pin },
 	{ "forward", "[EAL OPTIONS] -- OPTIONS", "run ports and workers ('-- --help' for more)",
 		sl_cmd_forward },
 	{ "jump", "apply | show | rollback | list",

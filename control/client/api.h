@@ -28,6 +28,9 @@ struct sl_api {
 
 	/* What /proc/self/fdinfo shows of a descriptor of ours, to be freed; NULL for another. */
 	char *(*fdinfo)(int fd);
+
+	/* Says whose bpf file systems paths lead to, before the first is looked at; NULL: nobody's yet. */
+	void (*use_bpffs)(void);
 };
 
 /* Whose turn it is on this thread: given by who links serve.c. */

@@ -12,6 +12,7 @@
 #include <linux/perf_event.h>
 
 #include "api.h"
+#include "remote_pin.h"
 #include "remote.h"
 #include "ringbuf_mmap.h"
 
@@ -72,8 +73,13 @@ static void *as_pointer(int err, void *p)
 
 static long daemon_bpf(int cmd, union bpf_attr *attr, unsigned int size)
 {
-	int64_t ret = sl_remote_bpf(&sl_space_self, cmd, (uintptr_t)attr, size);
+	int64_t ret;
+	int fd = -1;
 
+	if (!sl_remote_pin(&sl_space_self, AT_FDCWD, cmd, (uintptr_t)attr, size, &ret, &fd))
+		ret = sl_remote_bpf_fd(&sl_space_self, cmd, (uintptr_t)attr, size, &fd);
+	if (fd >= 0)
+		return fd;
 	if (ret >= 0)
 		return (long)ret;
 	errno = (int)-ret;
@@ -318,4 +324,5 @@ const struct sl_api sl_api_daemon = {
 	.ringbuf_event_fd = daemon_ringbuf_event_fd,
 	.ringbuf_before_wait = daemon_ringbuf_before_wait,
 	.fdinfo = daemon_fdinfo,
+	.use_bpffs = sl_remote_use_bpffs,
 };

@@ -18,7 +18,10 @@ struct row {
 
 #define AT(field) offsetof(union bpf_attr, field)
 
-enum { KEY_BYTES = 64, VALUE_BYTES = 256, PATH_BYTES = 256, PAGE = 4096, COUNTED_MAX = 256 << 10 };
+/* Newer than Debian 12's header: a file, where a path is led to one (remote_pin.c). */
+enum { AT_PATH_FD = 16 };
+
+enum { KEY_BYTES = 64, VALUE_BYTES = 256, PAGE = 4096, COUNTED_MAX = 256 << 10 };
 
 static const struct row rows[] = {
 	[BPF_MAP_LOOKUP_ELEM] = { 1, { AT(map_fd) }, { { AT(key), KEY_BYTES } } },
@@ -42,8 +45,8 @@ static const struct row rows[] = {
 	[BPF_PROG_BIND_MAP] = { 2, { AT(prog_bind_map.prog_fd), AT(prog_bind_map.map_fd) },
 		{ { 0 } } },
 	[BPF_BTF_LOAD] = { 0, { 0 }, { { AT(btf), 1, AT(btf_size) } } },
-	[BPF_OBJ_PIN] = { 1, { AT(bpf_fd) }, { { AT(pathname), PATH_BYTES } } },
-	[BPF_OBJ_GET] = { 0, { 0 }, { { AT(pathname), PATH_BYTES } } },
+	[BPF_OBJ_PIN] = { 2, { AT(bpf_fd), AT_PATH_FD }, { { AT(pathname), 1 } } },
+	[BPF_OBJ_GET] = { 1, { AT_PATH_FD }, { { AT(pathname), 1 } } },
 	[BPF_OBJ_GET_INFO_BY_FD] = { 1, { AT(info.bpf_fd) },
 		{ { AT(info.info), 1, AT(info.info_len) } } },
 	[BPF_LINK_CREATE] = { 1, { AT(link_create.prog_fd) }, { { 0 } } },

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <grp.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,8 +11,11 @@
 #include <systemd/sd-daemon.h>
 
 #include <sluice/dataplane.h>
+#include <sluice/pin.h>
 
+#include "bpffs.h"
 #include "commands.h"
+#include "logging.h"
 #include "metrics_http.h"
 #include "server.h"
 #include "wire.h"
@@ -161,6 +165,20 @@ static void make_directory(const char *path)
 	mkdir(dir, 0755);
 }
 
+/* The bpf file systems that clients share: beside the socket. */
+static int start_bpffs(const struct sl_server_options *server)
+{
+	char dir[PATH_MAX];
+	int err = sl_bpffs_root_of_socket(server->path, dir, sizeof(dir));
+
+	if (!err)
+		err = sluice_bpffs_start(dir, server->group);
+	if (err)
+		sl_log(SL_LOG_ERROR, "cannot keep pins in %s: %s", dir,
+			err == -EBUSY ? "another daemon does" : strerror(-err));
+	return err;
+}
+
 static int serve(const struct options *o, const sigset_t *signals)
 {
 	int status = 0, sig;
@@ -168,7 +186,8 @@ static int serve(const struct options *o, const sigset_t *signals)
 	make_directory(o->server.path);
 	if (o->metrics && sl_metrics_start(o->metrics) != 0)
 		return 1;
-	if (sl_server_start(&o->server) != 0) {
+	if (start_bpffs(&o->server) != 0 || sl_server_start(&o->server) != 0) {
+		sluice_bpffs_stop();
 		sl_metrics_stop();
 		return 1;
 	}
@@ -180,6 +199,7 @@ static int serve(const struct options *o, const sigset_t *signals)
 	}
 	sd_notify(0, "STOPPING=1");
 	sl_server_stop();
+	sluice_bpffs_stop();
 	sl_metrics_stop();
 	return status;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -123,11 +124,25 @@ int sl_pins_take(struct sl_pins *pins, struct bpf_object *object,
 	return err;
 }
 
+/* As iproute2 and libbpf do; what cannot be made, the pin will say. */
+static void make_directories(char *path)
+{
+	char *slash = path;
+
+	while ((slash = strchr(slash + 1, '/'))) {
+		*slash = 0;
+		mkdir(path, 0700);
+		*slash = '/';
+	}
+}
+
 int sl_pins_put(struct sl_pins *pins, char why[SL_WHY_MAX])
 {
 	for (unsigned i = 0; i < pins->count; i++) {
 		const struct sl_pin_wish *wish = &pins->wishes[i];
 
+		if (!wish->taken)
+			make_directories(wish->path);
 		if (wish->taken || bpf_obj_pin(bpf_map__fd(wish->map), wish->path) == 0)
 			continue;
 		snprintf(why, SL_WHY_MAX, "cannot pin map %s at %s: %s", bpf_map__name(wish->map),

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "api.h"
+#include "paths.h"
 #include "real.h"
 #include "serve.h"
 
@@ -56,6 +57,8 @@ FILE *fopen(const char *path, const char *mode)
 	FILE *kernels, *ours;
 	char *lines;
 
+	if (sl_path_fopen(path, mode, &ours))
+		return ours;
 	kernels = REAL(fopen)(path, mode);
 	if (fd < 0 || !kernels || sl_serve_inside)
 		return kernels;

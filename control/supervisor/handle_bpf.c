@@ -2,21 +2,55 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 #include "remote.h"
+#include "remote_pin.h"
 
 /* bpf(2), perf_event_open(2) and what is then asked of the events. */
+
+/* Pins are files: they are made and opened with the caller's rights, from where it is. */
+static bool pin(struct sl_notified *n, int64_t *ret_result, int *ret_fd)
+{
+	const __u64 *args = n->data->args;
+	bool done, other = geteuid() == 0;
+	char cwd[64];
+	int cwd_fd;
+
+	if (args[0] != BPF_OBJ_PIN && args[0] != BPF_OBJ_GET)
+		return false;
+	snprintf(cwd, sizeof(cwd), "/proc/%d/cwd", n->tid);
+	cwd_fd = open(cwd, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (other) {
+		setfsgid(n->actor.gid);
+		setfsuid(n->actor.uid);
+	}
+	done = sl_remote_pin(
+		&n->space, cwd_fd, (int)args[0], args[1], (uint32_t)args[2], ret_result, ret_fd);
+	if (other) {
+		setfsuid(geteuid());
+		setfsgid(getegid());
+	}
+	if (cwd_fd >= 0)
+		close(cwd_fd);
+	return done;
+}
 
 void sl_handle_bpf(struct sl_notified *n)
 {
 	const __u64 *args = n->data->args;
 	int fd = -1;
-	int64_t ret = sl_remote_bpf_fd(&n->space, (int)args[0], args[1], (uint32_t)args[2], &fd);
+	int64_t ret;
 
+	if (!pin(n, &ret, &fd))
+		ret = sl_remote_bpf_fd(&n->space, (int)args[0], args[1], (uint32_t)args[2], &fd);
 	if (fd < 0) {
 		sl_notified_answer(n, ret);
 		return;

@@ -14,12 +14,14 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "bpffs.h"
 #include "caller.h"
 #include "fork.h"
 #include "list.h"
+#include "pin.h"
 
 /*
- * How the end of a descriptor is seen. There are two kinds of inode:
+ * How the end of a descriptor is seen. There are three kinds of inode:
  *
  * Its own. The memfd exists for one descriptor and nobody else holds it, so its inode dies with the
  * last description of it: dups, inherited copies, messages in flight, mappings and descriptions
@@ -33,6 +35,8 @@
  * kernel has forgotten the description, so an inode that still looks used is a suspect for a while,
  * and asked again.
  *
+ * A pin's: a file that has a name, and is not opened by us. It is watched as one of the first kind.
+ *
  * Everything is under one lock, which is never held while a reference is dropped or the background
  * thread is spoken to. A forked child gets an inotify queue of its own, so that it does not eat the
  * parent's events, and looks through its descriptors at its first use.
@@ -41,11 +45,13 @@ struct entry {
 	struct sl_list by_inode, by_watch, suspect;
 	struct sl_object *obj;
 	struct entry *next_dead;
+	dev_t device;
 	ino_t inode;
 	int watch;
 	int probe; /* -1: the inode is this descriptor's own */
 	int access;
 	unsigned rechecks; /* left, of a suspect */
+	bool pin; /* a file that stands for one, not a descriptor */
 	bool seen; /* in a walk over all entries */
 };
 
@@ -61,7 +67,6 @@ enum {
 static struct sl_list by_inode[BUCKETS], by_watch[BUCKETS];
 static struct sl_list suspects = SL_LIST_INIT(suspects);
 static int inotify_fd = -1;
-static dev_t device; /* of all memfds */
 static bool registered; /* inotify_fd with the background thread */
 static bool forked; /* the watches are still the parent's */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -106,12 +111,12 @@ static void init(void)
 	sl_fork_register(before_fork, in_parent, in_child);
 }
 
-static struct entry *find_inode(ino_t inode)
+static struct entry *find_inode(const struct stat *st)
 {
 	struct entry *e;
 
-	sl_list_for_each (e, &by_inode[inode % BUCKETS], by_inode) {
-		if (e->inode == inode)
+	sl_list_for_each (e, &by_inode[st->st_ino % BUCKETS], by_inode) {
+		if (e->inode == st->st_ino && e->device == st->st_dev)
 			return e;
 	}
 	return NULL;
@@ -128,18 +133,24 @@ static struct entry *find_watch(int watch)
 	return NULL;
 }
 
-static int watch_fd(struct entry *e, int fd)
+static int watch_path(struct entry *e, const char *path)
 {
-	char path[32];
 	int watch;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	watch = inotify_add_watch(inotify_fd, path, e->probe >= 0 ? IN_CLOSE : IN_DELETE_SELF);
 	if (watch < 0)
 		return errno == ENOSPC ? -ENFILE : -errno;
 	e->watch = watch;
 	sl_list_add_tail(&by_watch[(unsigned)watch % BUCKETS], &e->by_watch);
 	return 0;
+}
+
+static int watch_fd(struct entry *e, int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return watch_path(e, path);
 }
 
 /* Takes the entry out of the tables; the caller drops its reference once the lock is free. */
@@ -190,6 +201,17 @@ static void sweep(struct entry **dead)
 	}
 }
 
+static bool adopt_pin(const char *path, const char *real, const struct stat *st, void *arg)
+{
+	struct entry *e = find_inode(st);
+
+	(void)path;
+	(void)arg;
+	if (e && e->pin && !e->seen)
+		e->seen = watch_path(e, real) == 0;
+	return true;
+}
+
 /*
  * In a child: watches what it inherited. A descriptor that exists only in a message in flight is
  * not found, and means nothing to the child when it arrives.
@@ -198,6 +220,7 @@ static void adopt(struct entry **dead)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	struct dirent *d;
+	bool pins = false;
 	struct entry *e;
 	struct stat st;
 
@@ -207,17 +230,20 @@ static void adopt(struct entry **dead)
 		sl_list_for_each (e, &by_inode[i], by_inode) {
 			sl_list_init(&e->by_watch);
 			e->watch = -1;
+			pins |= e->pin;
 		}
 	}
 	while (dir && (d = readdir(dir))) {
-		if (d->d_name[0] == '.' || fstat(atoi(d->d_name), &st) != 0 || st.st_dev != device)
+		if (d->d_name[0] == '.' || fstat(atoi(d->d_name), &st) != 0)
 			continue;
-		e = find_inode(st.st_ino);
+		e = find_inode(&st);
 		if (e && !e->seen)
 			e->seen = watch_fd(e, atoi(d->d_name)) == 0;
 	}
 	if (dir)
 		closedir(dir);
+	if (pins)
+		sl_bpffs_walk(adopt_pin, NULL);
 	sweep(dead);
 	forked = false;
 }
@@ -382,14 +408,15 @@ static int reopen(int fd, int flags)
 	return copy >= 0 ? copy : -errno;
 }
 
-static struct entry *entry_new(struct sl_object *obj, ino_t inode, int access)
+static struct entry *entry_new(struct sl_object *obj, const struct stat *st, int access)
 {
 	struct entry *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		return NULL;
 	e->obj = obj;
-	e->inode = inode;
+	e->device = st->st_dev;
+	e->inode = st->st_ino;
 	e->access = access;
 	e->probe = -1;
 	e->watch = -1;
@@ -427,9 +454,8 @@ static int new_own(struct sl_object *obj, int access)
 		err = -errno;
 		goto fail;
 	}
-	device = st.st_dev;
 	err = -ENOMEM;
-	e = entry_new(obj, st.st_ino, access);
+	e = entry_new(obj, &st, access);
 	if (!e)
 		goto fail;
 	err = watch_fd(e, fd);
@@ -445,9 +471,9 @@ fail:
 }
 
 /* The first descriptor of a shared inode: its entry. With the lock held. */
-static int share(struct sl_object *obj, int memfd, ino_t inode)
+static int share(struct sl_object *obj, int memfd, const struct stat *st)
 {
-	struct entry *e = entry_new(obj, inode, O_RDWR);
+	struct entry *e = entry_new(obj, st, O_RDWR);
 	int err;
 
 	if (!e)
@@ -479,19 +505,31 @@ static int new_shared(struct sl_object *obj, int memfd, int access, struct entry
 
 	if (fstat(memfd, &st) != 0)
 		return -errno;
-	device = st.st_dev;
-	if (!find_inode(st.st_ino)) {
-		err = share(obj, memfd, st.st_ino);
+	if (!find_inode(&st)) {
+		err = share(obj, memfd, &st);
 		if (err)
 			return err;
 	}
 	fd = reopen(memfd, access);
 	if (fd < 0) {
-		e = find_inode(st.st_ino);
+		e = find_inode(&st);
 		if (unused(e))
 			bury(e, dead);
 	}
 	return fd;
+}
+
+/* Takes the lock, also on failure. */
+static int enter(struct entry **dead)
+{
+	int err;
+
+	pthread_once(&once, init);
+	pthread_mutex_lock(&lock);
+	err = start();
+	if (!err && forked)
+		adopt(dead);
+	return err;
 }
 
 int sl_fd_new(struct sl_object *obj, int memfd, int access)
@@ -499,12 +537,8 @@ int sl_fd_new(struct sl_object *obj, int memfd, int access)
 	struct entry *dead = NULL;
 	int fd = -1, err;
 
-	pthread_once(&once, init);
-	pthread_mutex_lock(&lock);
-	err = start();
+	err = enter(&dead);
 	if (!err) {
-		if (forked)
-			adopt(&dead);
 		fd = memfd >= 0 ? new_shared(obj, memfd, access, &dead) : new_own(obj, access);
 		err = sl_min(fd, 0);
 	}
@@ -521,9 +555,59 @@ int sl_fd_new(struct sl_object *obj, int memfd, int access)
 	return fd;
 }
 
+/* With the lock held. */
+static int new_pin(int file, struct sl_object *obj)
+{
+	struct entry *e;
+	struct stat st;
+	int err;
+
+	if (fstat(file, &st) != 0)
+		return -errno;
+	if (find_inode(&st))
+		return -EEXIST;
+	e = entry_new(obj, &st, O_RDWR);
+	if (!e)
+		return -ENOMEM;
+	e->pin = true;
+	err = watch_fd(e, file);
+	if (err)
+		free(e);
+	else
+		entry_publish(e);
+	return err;
+}
+
+int sl_pin_add(int file, struct sl_object *obj)
+{
+	struct entry *dead = NULL;
+	int err;
+
+	err = enter(&dead);
+	if (!err)
+		err = new_pin(file, obj);
+	pthread_mutex_unlock(&lock);
+	drop(dead);
+	return err ? err : register_queue();
+}
+
+int sl_pin_get(const struct stat *st, struct sl_object **ret_obj)
+{
+	struct entry *e;
+
+	pthread_mutex_lock(&lock);
+	e = inotify_fd >= 0 ? find_inode(st) : NULL;
+	if (e && !e->pin)
+		e = NULL;
+	if (e)
+		*ret_obj = sl_object_ref(e->obj);
+	pthread_mutex_unlock(&lock);
+	return e ? 0 : -ENOENT;
+}
+
 int sl_fd_get_any(int fd, struct sl_object **ret_obj, int *ret_access)
 {
-	struct entry *e = NULL;
+	struct entry *e;
 	struct stat st;
 	int flags = 0;
 
@@ -531,8 +615,9 @@ int sl_fd_get_any(int fd, struct sl_object **ret_obj, int *ret_access)
 	if (fd < 0 || fstat(fd, &st) != 0)
 		return -EBADF;
 	pthread_mutex_lock(&lock);
-	if (inotify_fd >= 0 && st.st_dev == device)
-		e = find_inode(st.st_ino);
+	e = inotify_fd >= 0 ? find_inode(&st) : NULL;
+	if (e && e->pin)
+		e = NULL;
 	if (e && e->probe >= 0)
 		flags = fcntl(fd, F_GETFL);
 	if (e) {

@@ -1,13 +1,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "bpffs.h"
 #include "caller.h"
 #include "command.h"
 #include "fd.h"
@@ -87,126 +84,153 @@ int sl_cmd_link_fd_by_id(const struct sl_call *call)
 	return fd_by_id(SL_OBJECT_LINK, call->attr->link_id, O_RDWR);
 }
 
-/* Where a bpf file system is usually mounted: pins may be there even where none is. */
-#define BPFFS "/sys/fs/bpf"
-#define BPF_FS_MAGIC_NUMBER 0xcafe4a11
+enum { F_PATH_FD = 1 << 14 }; /* newer than Debian 12's header */
 
-/* The last "/" of an absolute path and what is before it; dots and doubled slashes resolved. */
-static int make_absolute(const char *path, char ret_path[PATH_MAX])
+/* The directory that a path starts from, and the path. */
+static int read_path(const struct sl_call *call, char ret_path[PATH_MAX], int *ret_dir_fd)
 {
-	char full[2 * PATH_MAX], *part, *rest = full, *save;
-	size_t len = 0;
+	bool from_fd = call->attr->file_flags & F_PATH_FD;
 
-	if (!path[0])
-		return -ENOENT;
-	full[0] = '\0';
-	if (path[0] != '/' && !getcwd(full, PATH_MAX))
-		return -errno;
-	strcat(full, "/");
-	strcat(full, path);
-	ret_path[0] = '\0';
-	for (; (part = strtok_r(rest, "/", &save)); rest = NULL) {
-		if (strcmp(part, ".") == 0)
-			continue;
-		if (strcmp(part, "..") == 0) {
-			while (len > 0 && ret_path[--len] != '/')
-				;
-			ret_path[len] = '\0';
-			continue;
-		}
-		if (len + 1 + strlen(part) >= PATH_MAX)
-			return -ENAMETOOLONG;
-		len += sprintf(ret_path + len, "/%s", part);
-	}
-	return 0;
+	*ret_dir_fd = from_fd ? (int)sl_attr_u32(call->attr, SL_ATTR_OBJ_PATH_FD) : AT_FDCWD;
+	return sl_user_read_string(ret_path, call->attr->pathname, PATH_MAX);
 }
 
-/* Whether pins can be in the directory of `path`; an errno why not. */
-static int check_directory(const char *path)
-{
-	char dir[PATH_MAX];
-	struct statfs fs;
-	char *slash;
-
-	if (strncmp(path, BPFFS "/", strlen(BPFFS "/")) == 0)
-		return 0;
-	strcpy(dir, path);
-	slash = strrchr(dir, '/');
-	if (!slash)
-		return -EPERM;
-	slash[slash == dir ? 1 : 0] = '\0';
-	if (statfs(dir, &fs) != 0)
-		return -errno;
-	return fs.f_type == BPF_FS_MAGIC_NUMBER ? 0 : -EPERM;
-}
-
-static int read_path(const struct sl_call *call, char ret_path[PATH_MAX])
+/*
+ * Of another process: it has found the file, by its own rights, and has it open (control/client/remote_pin.c).
+ * Returns our number of the descriptor, and in ret_flags how it was opened.
+ */
+static int callers_file(const struct sl_call *call, int *ret_flags)
 {
 	char path[PATH_MAX];
-	int err;
+	int fd, err;
 
-	/* A directory to start from: absolute paths do not look at it. */
-	err = sl_user_read_string(path, call->attr->pathname, sizeof(path));
-	return err ? err : make_absolute(path, ret_path);
+	err = read_path(call, path, &fd);
+	if (err)
+		return err;
+	if (*path || fd == AT_FDCWD)
+		return -EINVAL;
+	fd = sl_caller_fd(fd);
+	if (fd < 0)
+		return -EBADF;
+	*ret_flags = fcntl(fd, F_GETFL);
+	return *ret_flags >= 0 && !(*ret_flags & O_PATH) && sl_bpffs_holds(fd, NULL, 0) ? fd
+											: -EBADF;
 }
 
-enum { F_PATH_FD = 1 << 14 }; /* newer than Debian 12's header */
+/* A file that is not the caller's to pin to may be one that somebody else is about to. */
+static int check_new_pin(int file)
+{
+	struct stat st;
+
+	if (fstat(file, &st) != 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	return st.st_uid == sl_caller_uid() || sl_caller_is_privileged() ? 0 : -EPERM;
+}
+
+static int pin_for_caller(const struct sl_call *call, struct sl_object *obj)
+{
+	int flags, file = callers_file(call, &flags), err;
+
+	if (file < 0)
+		return file;
+	if ((flags & O_ACCMODE) != O_RDWR)
+		return -EBADF;
+	err = check_new_pin(file);
+	return err ? err : sl_pin_add(file, obj);
+}
+
+static int pin_at(const struct sl_call *call, struct sl_object *obj)
+{
+	struct sl_bpffs_path look;
+	char path[PATH_MAX];
+	int dir_fd, file, err;
+
+	if (sl_caller())
+		return pin_for_caller(call, obj);
+	err = read_path(call, path, &dir_fd);
+	if (err)
+		return err;
+	file = sl_bpffs_place(dir_fd, path, &look);
+	if (file < 0)
+		return file;
+	err = sl_pin_add(file, obj);
+	if (!err)
+		err = sl_bpffs_publish(file, &look);
+	close(file);
+	return err;
+}
+
+static bool flags_fit(const union bpf_attr *attr, uint32_t flags)
+{
+	return !(attr->file_flags & ~(F_PATH_FD | flags)) &&
+	       (attr->file_flags & F_PATH_FD || !sl_attr_u32(attr, SL_ATTR_OBJ_PATH_FD));
+}
 
 int sl_cmd_obj_pin(const struct sl_call *call)
 {
-	const union bpf_attr *attr = call->attr;
-	char path[PATH_MAX];
 	struct sl_object *obj;
-	struct stat st;
-	int access, err = 0;
+	int access, err;
 
-	if ((attr->file_flags & ~F_PATH_FD) ||
-		(!(attr->file_flags & F_PATH_FD) && sl_attr_u32(attr, SL_ATTR_OBJ_PATH_FD)))
+	if (!flags_fit(call->attr, 0))
 		return -EINVAL;
-	if (sl_fd_get_any(attr->bpf_fd, &obj, &access) != 0)
+	if (sl_fd_get_any(call->attr->bpf_fd, &obj, &access) != 0)
 		return -EINVAL;
-	if (obj->type != SL_OBJECT_MAP && obj->type != SL_OBJECT_PROG &&
-		obj->type != SL_OBJECT_LINK)
+	if (obj->type == SL_OBJECT_MAP || obj->type == SL_OBJECT_PROG ||
+		obj->type == SL_OBJECT_LINK)
+		err = pin_at(call, obj);
+	else
 		err = -EINVAL;
-	if (!err)
-		err = read_path(call, path);
-	if (!err && lstat(path, &st) == 0)
-		err = -EEXIST;
-	if (!err)
-		err = check_directory(path);
-	/* Dots are kept for what the kernel itself puts there. */
-	if (!err && strchr(strrchr(path, '/'), '.'))
-		err = -EPERM;
-	if (!err)
-		err = sl_pin_add(path, obj);
 	sl_object_unref(obj);
 	return err;
 }
 
-int sl_cmd_obj_get(const struct sl_call *call)
+static int get_pin(int file, int access)
 {
-	const union bpf_attr *attr = call->attr;
-	int access = sl_access_of_flags(attr->file_flags);
-	char path[PATH_MAX];
 	struct sl_object *obj;
 	struct stat st;
 	int err;
 
-	if (attr->bpf_fd ||
-		(attr->file_flags & ~(uint32_t)(F_PATH_FD | BPF_F_RDONLY | BPF_F_WRONLY)) ||
-		(!(attr->file_flags & F_PATH_FD) && sl_attr_u32(attr, SL_ATTR_OBJ_PATH_FD)))
-		return -EINVAL;
-	if (access < 0)
-		return access;
-	err = read_path(call, path);
+	err = fstat(file, &st) == 0 ? sl_pin_get(&st, &obj) : -errno;
 	if (err)
 		return err;
-	err = sl_pin_get(path, &obj);
-	if (err)
-		return lstat(path, &st) == 0 ? -EACCES : -errno;
-	if (obj->type != SL_OBJECT_MAP && access != O_RDWR) {
+	if (obj->type == SL_OBJECT_LINK && access != O_RDWR) {
 		sl_object_unref(obj);
 		return -EINVAL;
 	}
-	return sl_fd_give(obj, access);
+	return sl_fd_give(obj, obj->type == SL_OBJECT_MAP ? access : O_RDWR);
+}
+
+static int get_for_caller(const struct sl_call *call, int access)
+{
+	int flags, file = callers_file(call, &flags);
+
+	if (file < 0)
+		return file;
+	if ((flags & O_ACCMODE) != O_RDWR && (flags & O_ACCMODE) != access)
+		return -EBADF;
+	return get_pin(file, access);
+}
+
+int sl_cmd_obj_get(const struct sl_call *call)
+{
+	int access = sl_access_of_flags(call->attr->file_flags), dir_fd, file, ret;
+	char path[PATH_MAX];
+
+	if (call->attr->bpf_fd || !flags_fit(call->attr, BPF_F_RDONLY | BPF_F_WRONLY))
+		return -EINVAL;
+	if (access < 0)
+		return access;
+	if (sl_caller())
+		return get_for_caller(call, access);
+	ret = read_path(call, path, &dir_fd);
+	if (ret)
+		return ret;
+	file = sl_bpffs_open(dir_fd, path, access);
+	if (file < 0)
+		return file;
+	ret = get_pin(file, access);
+	close(file);
+	return ret;
 }

@@ -1,9 +1,15 @@
 #include "object.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "bpffs.h"
+#include "fd.h"
 #include "link.h"
 #include "pin.h"
 #include "prog.h"
@@ -133,22 +139,67 @@ TEST(object, look_up_while_others_drop)
 	EXPECT_EQ(20000, __atomic_load_n(&released, __ATOMIC_RELAXED));
 }
 
-TEST(pin, holds_object_under_its_path)
+static int rename_pin(const char *from, const char *real_to)
+{
+	struct sl_bpffs_path look;
+	int err = sl_bpffs_look(AT_FDCWD, from, &look);
+
+	return err ? err : rename(look.path, real_to);
+}
+
+TEST(pin, holds_object_as_long_as_the_file_is_there)
 {
 	struct sl_object *obj = object_new(SL_OBJECT_MAP), *found;
+	struct sl_bpffs_path look;
+	struct stat st;
+	int file, access;
 
 	released = 0;
-	EXPECT_EQ(-ENOENT, sl_pin_get("/sys/fs/bpf/a", &found));
-	ASSERT_EQ(0, sl_pin_add("/sys/fs/bpf/a", obj));
-	EXPECT_EQ(-EEXIST, sl_pin_add("/sys/fs/bpf/a", obj));
+	file = sl_bpffs_place(AT_FDCWD, "/sys/fs/bpf/a", &look);
+	ASSERT_GE(file, 0);
+	EXPECT_EQ(0, fstat(file, &st));
+	EXPECT_EQ(-ENOENT, sl_pin_get(&st, &found));
+	ASSERT_EQ(0, sl_pin_add(file, obj));
+	EXPECT_EQ(-EEXIST, sl_pin_add(file, obj));
+	EXPECT_EQ(0, sl_bpffs_publish(file, &look));
+	/* It is no descriptor of the object. */
+	EXPECT_EQ(-EINVAL, sl_fd_get_any(file, &found, &access));
+	close(file);
+	EXPECT_EQ(-EEXIST, sl_bpffs_place(AT_FDCWD, "/sys/fs/bpf/a", &look));
 	sl_object_unref(obj);
+	sl_fd_reap();
 	sl_rcu_barrier();
 	EXPECT_EQ(0, released);
-	ASSERT_EQ(0, sl_pin_get("/sys/fs/bpf/a", &found));
+	ASSERT_EQ(0, sl_pin_get(&st, &found));
 	EXPECT_TRUE(found == obj);
 	sl_object_unref(found);
-	EXPECT_EQ(0, sl_pin_del("/sys/fs/bpf/a"));
-	EXPECT_EQ(-ENOENT, sl_pin_del("/sys/fs/bpf/a"));
+	/* It may have two names. */
+	EXPECT_EQ(0, sl_bpffs_look(AT_FDCWD, "/sys/fs/bpf/b", &look));
+	EXPECT_EQ(SL_BPFFS_INSIDE, look.where);
+	EXPECT_EQ(0, rename_pin("/sys/fs/bpf/a", look.path));
+	sl_fd_reap();
+	EXPECT_EQ(0, sl_pin_get(&st, &found));
+	sl_object_unref(found);
+	EXPECT_EQ(0, unlink(look.path));
+	sl_fd_reap();
+	EXPECT_EQ(-ENOENT, sl_pin_get(&st, &found));
+	sl_rcu_barrier();
+	EXPECT_EQ(1, released);
+}
+
+TEST(pin, that_got_no_name_is_none)
+{
+	struct sl_object *obj = object_new(SL_OBJECT_MAP);
+	struct sl_bpffs_path look;
+	int file;
+
+	released = 0;
+	file = sl_bpffs_place(AT_FDCWD, "/sys/fs/bpf/a", &look);
+	ASSERT_GE(file, 0);
+	ASSERT_EQ(0, sl_pin_add(file, obj));
+	sl_object_unref(obj);
+	close(file);
+	sl_fd_reap();
 	sl_rcu_barrier();
 	EXPECT_EQ(1, released);
 }
