@@ -20,6 +20,9 @@ static const struct sl_verb verbs[] = {
 	{ "jump", "apply | show | rollback | list",
 		"replace programs in jump tables and at hooks as one ('--help' for more)",
 		sl_cmd_jump },
+	{ "stats", "[--json]", "print what sluiced has counted", sl_cmd_stats },
+	{ "top", "[-b] [-d SECONDS] [-n COUNT] [-s KEY] [-r]",
+		"show packets, cycles, verdicts and drops as they happen", sl_cmd_top },
 	{ "version", NULL, "print the version", cmd_version },
 	{ "help", NULL, "print this list", cmd_help },
 };

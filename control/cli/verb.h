@@ -24,3 +24,5 @@ int sl_cmd_forward(int argc, char **argv);
 int sl_cmd_jump(int argc, char **argv);
 int sl_cmd_pin(int argc, char **argv);
 int sl_cmd_run(int argc, char **argv);
+int sl_cmd_stats(int argc, char **argv);
+int sl_cmd_top(int argc, char **argv);

@@ -38,6 +38,35 @@ static struct json_object *counters_of(const struct sluice_counters *counters)
 	return all;
 }
 
+static struct json_object *drops_of(const struct sluice_counters *counters)
+{
+	struct json_object *all = json_object_new_object();
+
+	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++) {
+		if (sluice_counter_is_drop(i))
+			add_number(all, sluice_counter_name(i), counters->value[i]);
+	}
+	return all;
+}
+
+/* By hook and verdict. */
+static struct json_object *verdicts_of(const struct sluice_counters *counters)
+{
+	struct json_object *all = json_object_new_object(), *of_hook;
+	const char *hook, *verdict;
+
+	for (unsigned i = 0; i < SLUICE_COUNTER_COUNT; i++) {
+		if (!sluice_counter_verdict(i, &hook, &verdict))
+			continue;
+		if (!json_object_object_get_ex(all, hook, &of_hook)) {
+			of_hook = json_object_new_object();
+			json_object_object_add(all, hook, of_hook);
+		}
+		add_number(of_hook, verdict, counters->value[i]);
+	}
+	return all;
+}
+
 static struct json_object *hooks_of(uint32_t ifindex)
 {
 	struct json_object *all = json_object_new_array();
@@ -79,6 +108,8 @@ static struct json_object *ports(void)
 		add_number(one, "rx_queues", stats.info.rx_queues);
 		add_number(one, "tx_queues", stats.info.tx_queues);
 		add_fields(one, SLUICE_STAT_PORT, &stats);
+		json_object_object_add(one, "verdicts", verdicts_of(&stats.counters));
+		json_object_object_add(one, "drops_by_reason", drops_of(&stats.counters));
 		json_object_object_add(one, "counters", counters_of(&stats.counters));
 		json_object_object_add(one, "programs", hooks_of(stats.info.ifindex));
 		json_object_array_add(all, one);
@@ -208,6 +239,7 @@ int sl_method_stats_get(struct sl_method_call *call)
 	json_object_object_add(call->result, "programs", programs());
 	json_object_object_add(call->result, "maps", maps());
 	/* Of ports that are gone, too. */
+	json_object_object_add(totals, "drops_by_reason", drops_of(&counters));
 	json_object_object_add(totals, "counters", counters_of(&counters));
 	json_object_object_add(call->result, "totals", totals);
 	return 0;

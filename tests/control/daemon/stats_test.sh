@@ -64,10 +64,51 @@ get --method HEAD >"$work/head" && [ ! -s "$work/head" ] || fail "HEAD"
 timeout 60 "$here/http_abuse.py" "$port" || fail "bad clients"
 get >/dev/null || fail "no answer after bad clients"
 
+"$here/observability.py" "$work/open" || fail "the page or the dashboard"
+
 # Telemetry.
 socket=$(find /run/dpdk "${XDG_RUNTIME_DIR:-/nowhere}/dpdk" /tmp/dpdk -path "*/stats$$/dpdk_telemetry.v2" 2>/dev/null)
 [ -S "$socket" ] || fail "no telemetry socket"
 "$here/telemetry.py" "$socket" "$id" $packets || fail "telemetry"
+
+# The command. Before anything else has run.
+sluice=$build/control/cli/sluice
+"$sluice" stats --json >"$work/stats.json" && "$here/stats_json.py" "$work/stats.json" "$id" $packets ||
+	fail "stats --json"
+"$sluice" stats >"$work/stats" || fail stats
+grep -q "^net_ring0 .* 1000 .* xdp drop 100%$" "$work/stats" || fail "stats: the port"
+grep -q "^net_ring0 *xdp_drop *1000$" "$work/stats" || fail "stats: drops"
+grep -q "^ *$id count_events *xdp *1000 .* net_ring0 xdp$" "$work/stats" || fail "stats: the program"
+"$sluice" top -b -n 2 -d 0.2 -s name -r >"$work/top" || fail top
+[ "$(grep -c '^sluice top - ..:..:..$' "$work/top")" = 2 ] || fail "top -n"
+[ "$(grep -c '^net_ring0 *0 *0 *0 *0$' "$work/top")" = 2 ] || fail "top: nothing happens"
+[ "$(grep -n '^net_ring' "$work/top" | head -1 | cut -d: -f2 | cut -c1-9)" = net_ring1 ] ||
+	fail "top: the order"
+while read -r arguments; do
+	# shellcheck disable=SC2086
+	"$sluice" $arguments >"$work/out" 2>"$work/err" </dev/null
+	[ $? = 2 ] && [ "$(wc -l <"$work/err")" = 1 ] && [ ! -s "$work/out" ] || fail "'$arguments'"
+done <<-END
+	stats --jsn
+	stats --json more
+	top -d 0
+	top -d nan
+	top -d 1x
+	top -b -n 0
+	top -b -n -1
+	top -b -n 1 -s size
+	top -b more
+	top -x
+	top --long
+	top -d
+	top
+END
+for command in stats "top -b -n 1"; do
+	# shellcheck disable=SC2086
+	SLUICE_SOCKET=$work/none "$sluice" $command >/dev/null 2>"$work/err"
+	[ $? = 1 ] && [ "$(wc -l <"$work/err")" = 1 ] || fail "$command without a daemon"
+done
+"$here/top_screen.py" "$sluice" || fail "top on a terminal"
 
 exec 9>&-
 wait %2 2>/dev/null
