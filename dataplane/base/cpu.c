@@ -19,6 +19,7 @@ struct work {
 struct slot {
 	struct work *posted; /* poster stores with release, worker takes with acquire */
 	bool owned; /* written under lock; read by anyone */
+	unsigned waiting; /* threads that want the lock; atomically */
 	pthread_mutex_t lock; /* one control thread at a time posts to or borrows the CPU */
 } sl_cache_aligned;
 
@@ -57,6 +58,7 @@ static void after_fork(void)
 	for (unsigned i = 0; i < SL_MAX_CPUS; i++) {
 		slots[i].owned = false;
 		slots[i].posted = NULL;
+		slots[i].waiting = 0;
 	}
 }
 
@@ -74,13 +76,33 @@ unsigned sl_cpu_count(void)
 	return count;
 }
 
+static void lock_slot(unsigned cpu)
+{
+	__atomic_add_fetch(&slots[cpu].waiting, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&slots[cpu].lock);
+	__atomic_sub_fetch(&slots[cpu].waiting, 1, __ATOMIC_RELAXED);
+}
+
+bool sl_cpu_is_wanted(unsigned cpu)
+{
+	return __atomic_load_n(&slots[cpu].waiting, __ATOMIC_RELAXED) > 0;
+}
+
+void sl_cpu_step_aside(unsigned cpu)
+{
+	enum { STEPS_MAX = 1000 };
+
+	for (unsigned steps = 0; steps < STEPS_MAX && sl_cpu_is_wanted(cpu);)
+		sl_wait_step(&steps);
+}
+
 int sl_cpu_claim(unsigned cpu)
 {
 	int err = 0;
 
 	if (cpu >= sl_cpu_count())
 		return -EINVAL;
-	pthread_mutex_lock(&slots[cpu].lock);
+	lock_slot(cpu);
 	if (slots[cpu].owned)
 		err = -EBUSY;
 	__atomic_store_n(&slots[cpu].owned, true, __ATOMIC_RELAXED);
@@ -138,7 +160,7 @@ int sl_cpu_run(unsigned cpu, int (*fn)(unsigned cpu, void *arg), void *arg)
 
 	if (cpu >= sl_cpu_count())
 		return -ENXIO;
-	pthread_mutex_lock(&slots[cpu].lock);
+	lock_slot(cpu);
 	if (!begin_work(cpu, &w))
 		await_work(&w);
 	pthread_mutex_unlock(&slots[cpu].lock);

@@ -40,6 +40,14 @@ SL_CONTROL int sl_cpu_run_undisturbed(int (*fn)(unsigned cpu, void *arg), void *
 /* What sl_cpu_run_undisturbed runs on in place of `cpu`: `cpu` itself where that will do. */
 SL_CONTROL unsigned sl_cpu_undisturbed(unsigned cpu);
 
+/*
+ * For fn of sl_cpu_run that takes long on a borrowed CPU: whether somebody waits for it, a generation
+ * that all CPUs are to adopt perhaps, while others wait for that. It then ends, and goes on after
+ * sl_cpu_step_aside, which lets those who wait be first.
+ */
+SL_CONTROL bool sl_cpu_is_wanted(unsigned cpu);
+SL_CONTROL void sl_cpu_step_aside(unsigned cpu);
+
 /* Whether a worker owns `cpu`; does not change while fn of sl_cpu_run runs there. */
 SL_ANY bool sl_cpu_is_owned(unsigned cpu);
 

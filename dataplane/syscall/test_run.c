@@ -35,6 +35,8 @@ enum { REPEAT_CHUNK = 256 };
 
 /* How often a long run looks whether its caller still waits for it: some ten milliseconds. */
 #define LOOK_CYCLES (UINT64_C(1) << 25)
+/* How long it keeps a CPU that others wait for: about a millisecond. */
+#define TURN_CYCLES (UINT64_C(1) << 21)
 
 static bool is_in_vain(uint64_t *next_look)
 {
@@ -175,7 +177,7 @@ int sl_test_finish(const struct sl_call *call, const struct sl_test_result *resu
 struct run {
 	struct sl_prog *prog;
 	struct sl_ctx *ctx;
-	uint32_t repeat;
+	uint32_t repeat, done;
 	uint32_t retval;
 	uint64_t time_ns;
 };
@@ -188,13 +190,13 @@ static uint64_t clock_ns(clockid_t clock)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
-/* As the only user of `cpu`. */
+/* As the only user of `cpu`; ends early on a borrowed one that somebody else wants. */
 static int run_on_cpu(unsigned cpu, void *arg)
 {
 	struct run *r = arg;
 	struct sl_run run = { .cpu = cpu, .random = clock_ns(CLOCK_MONOTONIC) | 1 };
 	struct sl_prog_stats *stats = &r->prog->stats[cpu];
-	uint32_t left = r->repeat;
+	uint32_t left = r->repeat - r->done, made = 0;
 	/*
 	 * The kernel stops its clock as well while somebody else has the CPU. A worker has its CPU for
 	 * itself, and makes no system call.
@@ -211,15 +213,19 @@ static int run_on_cpu(unsigned cpu, void *arg)
 
 		r->retval = (uint32_t)sl_code_repeat(sl_rcu_load(r->prog->code), r->ctx, chunk);
 		left -= chunk;
+		made += chunk;
 		/* The program stays: the descriptor's reference is ours for the call. */
 		if (left > 0)
 			sl_rcu_quiescent();
 		if (left > 0 && is_in_vain(&next_look))
 			return -EINTR;
+		if (sl_cpu_is_wanted(cpu) && rte_rdtsc() - first_cycle > TURN_CYCLES)
+			break;
 	}
+	r->done += made;
 	cycles = (int64_t)(rte_rdtsc() - first_cycle);
-	r->time_ns = clock_ns(clock) - start;
-	__atomic_store_n(&stats->run_count, stats->run_count + r->repeat, __ATOMIC_RELAXED);
+	r->time_ns += clock_ns(clock) - start;
+	__atomic_store_n(&stats->run_count, stats->run_count + made, __ATOMIC_RELAXED);
 	stats->timed_count = stats->run_count;
 	/* Unless the thread has moved to a CPU whose counter is behind. */
 	if (cycles > 0)
@@ -231,21 +237,35 @@ static int run_on_cpu(unsigned cpu, void *arg)
 /* Workers may wait for the program's locks (map/spin_lock.h): a few runs at a time between bursts. */
 static int run_undisturbed(struct run *all)
 {
-	uint64_t time_ns = 0, next_look = rte_rdtsc() + LOOK_CYCLES;
+	uint64_t next_look = rte_rdtsc() + LOOK_CYCLES;
 	int err = 0;
 
-	for (uint32_t left = all->repeat; left > 0 && !err;) {
+	while (all->done < all->repeat && !err) {
 		struct run r = *all;
 
-		r.repeat = sl_min(left, (uint32_t)REPEAT_CHUNK);
-		left -= r.repeat;
+		r.repeat = all->done + sl_min(all->repeat - all->done, (uint32_t)REPEAT_CHUNK);
 		err = sl_cpu_run_undisturbed(run_on_cpu, &r);
+		all->done = r.done;
 		all->retval = r.retval;
-		time_ns += r.time_ns;
-		if (!err && left > 0 && is_in_vain(&next_look))
+		all->time_ns = r.time_ns;
+		if (!err && all->done < all->repeat && is_in_vain(&next_look))
 			err = -EINTR;
 	}
-	all->time_ns = time_ns;
+	return err;
+}
+
+/* On a CPU without a worker, as long as that is so. */
+static int run_borrowed(struct run *r, unsigned cpu)
+{
+	int err = 0;
+
+	while (r->done < r->repeat && !err) {
+		if (sl_cpu_is_owned(cpu))
+			return run_undisturbed(r);
+		err = sl_cpu_run(cpu, run_on_cpu, r);
+		if (r->done < r->repeat)
+			sl_cpu_step_aside(cpu);
+	}
 	return err;
 }
 
@@ -262,7 +282,7 @@ int sl_test_run(const struct sl_call *call, struct sl_prog *prog, struct sl_ctx 
 	if (__atomic_load_n(&prog->takes_locks, __ATOMIC_RELAXED) || sl_cpu_is_owned(cpu))
 		err = run_undisturbed(&r);
 	else
-		err = sl_cpu_run(cpu, run_on_cpu, &r);
+		err = run_borrowed(&r, cpu);
 	sl_perf_ring_bells();
 	if (err)
 		return err;

@@ -578,6 +578,62 @@ TEST(generation, what_is_refused_changes_nothing)
 	swaps_close(&bed);
 }
 
+/* ---- beside a test run that takes a CPU for long ---- */
+
+struct long_run {
+	int prog;
+	uint32_t repeat;
+	bool started, ended;
+	int err;
+};
+
+static uint32_t test_run(int prog, uint32_t repeat, int *ret_err)
+{
+	uint8_t packet[64] = { 0 };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet, .data_size_in = sizeof(packet),
+		.repeat = (int)repeat);
+
+	*ret_err = bpf_prog_test_run_opts(prog, &opts);
+	return opts.duration;
+}
+
+static void *long_run_main(void *arg)
+{
+	struct long_run *r = arg;
+
+	__atomic_store_n(&r->started, true, __ATOMIC_RELEASE);
+	test_run(r->prog, r->repeat, &r->err);
+	__atomic_store_n(&r->ended, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+TEST(generation, a_long_test_run_holds_up_nobody)
+{
+	enum { LONG_NS = 700000000 };
+	struct sluice_generation_info info;
+	struct long_run run = { .err = -1 };
+	struct swaps_bed bed;
+	pthread_t thread;
+	unsigned n = 0;
+	int err;
+
+	ASSERT_TRUE(start() && swaps_open(&bed, PACKETS));
+	run.prog = FD(&bed, egress0);
+	run.repeat = LONG_NS / sl_max(test_run(run.prog, 100000, &err), 1u);
+	ASSERT_EQ(0, err);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, long_run_main, &run));
+	while (!__atomic_load_n(&run.started, __ATOMIC_ACQUIRE))
+		usleep(100);
+	usleep(50000);
+	for (; n < 10 && !__atomic_load_n(&run.ended, __ATOMIC_ACQUIRE); n++)
+		ASSERT_EQ(0, swaps_to(&bed, !(n & 1), &info));
+	/* They did not wait until it was over. */
+	EXPECT_GT(n, 2u);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, run.err);
+	swaps_close(&bed);
+}
+
 /* ---- rollback ---- */
 
 static void expect_same(const struct picture *before, struct swaps_bed *bed)
