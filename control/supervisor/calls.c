@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <linux/perf_event.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -19,13 +20,23 @@ static_assert((MAP_PRIVATE & SHARED_MASK) != SHARED, "private mappings are not n
 const struct sl_supervised sl_supervised[] = {
 	{ SYS_bpf, 0, { { 0 } }, sl_handle_bpf },
 	{ SYS_perf_event_open, 0, { { 0 } }, sl_handle_perf_event_open },
-	{ SYS_mmap, 1, { { 3, SHARED_MASK, SHARED } }, sl_handle_mmap },
-	{ SYS_ioctl, 1, { { 1, _IOC_TYPEMASK << _IOC_TYPESHIFT, PERF_IOC } },
+	{ SYS_mmap, 1, { { SL_LOW(3), SHARED_MASK, SHARED } }, sl_handle_mmap },
+	{ SYS_ioctl, 1, { { SL_LOW(1), _IOC_TYPEMASK << _IOC_TYPESHIFT, PERF_IOC } },
 		sl_handle_perf_ioctl },
 	{ SYS_epoll_ctl, 0, { { 0 } }, sl_handle_epoll_ctl },
+	{ SYS_statfs, 0, { { 0 } }, sl_handle_statfs },
+	{ SYS_fstatfs, 0, { { 0 } }, sl_handle_fstatfs },
 };
 
 const size_t sl_supervised_count = sizeof(sl_supervised) / sizeof(sl_supervised[0]);
+
+static bool holds(const struct sl_call_test *test, const uint64_t *args)
+{
+	uint32_t half;
+
+	memcpy(&half, (const char *)args + test->offset, sizeof(half));
+	return (half & test->mask) == test->value;
+}
 
 const struct sl_supervised *sl_supervised_find(int nr, const uint64_t *args)
 {
@@ -35,8 +46,7 @@ const struct sl_supervised *sl_supervised_find(int nr, const uint64_t *args)
 
 		if (row->nr != nr)
 			continue;
-		while (t < row->test_count &&
-			(args[row->tests[t].arg] & row->tests[t].mask) == row->tests[t].value)
+		while (t < row->test_count && holds(&row->tests[t], args))
 			t++;
 		if (t == row->test_count)
 			return row;

@@ -12,13 +12,15 @@
  */
 struct sl_notified;
 
-/* (low half of args[arg] & mask) == value. */
+/* A half of an argument: (half & mask) == value. */
+#define SL_LOW(arg) (8 * (arg))
+#define SL_HIGH(arg) (8 * (arg) + 4)
 struct sl_call_test {
-	unsigned arg;
+	unsigned offset; /* in the arguments, of the half */
 	uint32_t mask, value;
 };
 
-enum { SL_CALL_TESTS = 2 };
+enum { SL_CALL_TESTS = 3 };
 
 struct sl_supervised {
 	int nr;

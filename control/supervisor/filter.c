@@ -78,7 +78,7 @@ static void add_row(struct program *p, const struct sl_supervised *row)
 		const struct sl_call_test *test = &row->tests[i];
 		uint8_t left = (uint8_t)(3 * (row->test_count - 1 - i) + 1);
 
-		load(p, (uint32_t)(offsetof(struct seccomp_data, args) + 8 * test->arg));
+		load(p, (uint32_t)offsetof(struct seccomp_data, args) + test->offset);
 		add(p, BPF_ALU | BPF_AND | BPF_K, test->mask, 0, 0);
 		add(p, BPF_JMP | BPF_JEQ | BPF_K, test->value, 0, left);
 	}

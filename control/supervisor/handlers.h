@@ -10,3 +10,6 @@ void sl_handle_mmap(struct sl_notified *n);
 void sl_handle_perf_ioctl(struct sl_notified *n);
 /* Of a RINGBUF, which is a file and cannot be waited for. */
 void sl_handle_epoll_ctl(struct sl_notified *n);
+/* Of paths in a bpf file system, and descriptors. */
+void sl_handle_statfs(struct sl_notified *n);
+void sl_handle_fstatfs(struct sl_notified *n);

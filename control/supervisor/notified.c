@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,4 +247,29 @@ bool sl_notified_fd_stat(struct sl_notified *n, int fd, struct stat *ret_st)
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", n->tid, fd);
 	return fd >= 0 && stat(path, ret_st) == 0 && is_waiting(n);
+}
+
+int sl_notified_locate(struct sl_notified *n, int dir_fd, char *path, size_t size)
+{
+	char link[64], dir[PATH_MAX];
+	size_t path_len = strlen(path);
+	ssize_t len;
+
+	if (*path == '/')
+		return 0;
+	if (dir_fd == AT_FDCWD)
+		snprintf(link, sizeof(link), "/proc/%d/cwd", n->tid);
+	else
+		snprintf(link, sizeof(link), "/proc/%d/fd/%d", n->tid, dir_fd);
+	len = readlink(link, dir, sizeof(dir) - 1);
+	if (len <= 0 || !is_waiting(n))
+		return -EBADF;
+	if (*dir != '/')
+		return -ENOTDIR;
+	if ((size_t)len + 1 + path_len >= size)
+		return -ENAMETOOLONG;
+	memmove(path + len + 1, path, path_len + 1);
+	memcpy(path, dir, (size_t)len);
+	path[len] = path_len ? '/' : '\0';
+	return 0;
 }

@@ -54,3 +54,9 @@ enum sl_fd_kind { SL_FD_EVENT, SL_FD_MAP };
 bool sl_notified_fd_is(struct sl_notified *notified, int fd, enum sl_fd_kind kind);
 /* The file behind it; false when there is none. */
 bool sl_notified_fd_stat(struct sl_notified *notified, int fd, struct stat *ret_st);
+
+/*
+ * Makes a path, as openat(2) takes it, an absolute one, in place; an empty one is `dir_fd` itself. 0 or a
+ * negative errno.
+ */
+int sl_notified_locate(struct sl_notified *notified, int dir_fd, char *path, size_t size);

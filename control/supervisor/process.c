@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -20,6 +21,7 @@
 #include "filter.h"
 #include "inject.h"
 #include "listener.h"
+#include "pins.h"
 
 /*
  * Three processes. The front is the one that was started: it passes signals on to the command, and
@@ -95,9 +97,11 @@ static int receive_fd(int socket)
 static void become_command(const struct run *run, int socket)
 {
 	char *const *argv = run->options->argv;
-	int listener = sl_filter_install(), err;
+	int listener, err;
 	unsigned char byte;
 
+	sl_pins_mount();
+	listener = sl_filter_install();
 	if (listener < 0) {
 		byte = (unsigned char)-listener;
 		if (write(socket, &byte, 1) < 0)
@@ -207,6 +211,9 @@ static void supervise(const struct run *run)
 	}
 	close(sockets[1]);
 	signal(SIGCHLD, SIG_DFL);
+	/* Where it uses files with another's rights, it has none of root's groups. */
+	if (geteuid() == 0)
+		setgroups(0, NULL);
 	listener = receive_fd(sockets[0]);
 	err = listener < 0 ? listener : sl_listener_start(listener, done_fd);
 	if (err) {

@@ -90,6 +90,11 @@ run 0 'received 2000 wrong 0' -- "$programs/ring_reader_static" "$objects/record
 run 0 'sent 8500 drained 8500' -- "$programs/ring_writer_static" \
 	"$objects/client/user_ring.bpf.o"
 [ "$(id -u)" != 0 ] || modes dropped
+# As in a container.
+if unshare -Urpfm --mount-proc true 2>/dev/null; then
+	run 0 'received 1000 lost 0 wrong 0' -- unshare -Urpfm --mount-proc \
+		"$programs/perf_reader_static" "$objects/events.bpf.o"
+fi
 # Without privileges nothing but no_new_privs is missing.
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 	chmod 755 "$work" && chmod 666 "$SLUICE_SOCKET"
@@ -101,10 +106,24 @@ fi
 if command -v go >/dev/null && [ -d /usr/share/gocode/src/github.com/cilium/ebpf ]; then
 	(cd "$here/go_reader" && GO111MODULE=off GOPATH=/usr/share/gocode CGO_ENABLED=0 \
 		GOCACHE="$build/go-cache" go build -o "$work/go_reader" .) || failed=1
+	pins=
+	[ "$(id -u)" != 0 ] || pins=/sys/fs/bpf/sluice_go/pins
 	run 0 'events 500 records 500 map counts' -- "$work/go_reader" \
-		"$objects/events.bpf.o" "$objects/records.bpf.o"
+		"$objects/events.bpf.o" "$objects/records.bpf.o" $pins
 else
 	echo "no Go with its eBPF library: golang-go golang-github-cilium-ebpf-dev"
+fi
+
+# Paths of pins: what one process makes, another sees, and nobody else.
+if [ "$(id -u)" = 0 ] && [ -x "$bpftool" ]; then
+	run 0 '^dir m1$' -- sh -c 'cd /sys/fs/bpf && mkdir dir && cd dir &&
+		'"$bpftool"' map create ./m1 type array key 4 value 4 entries 2 name pinned && cd .. &&
+		echo dir $(ls dir)'
+	run 0 'name pinned' -- "$bpftool" map show pinned /sys/fs/bpf/dir/m1
+	run 0 bpf_fs -- stat -f -c %T /sys/fs/bpf/dir
+	run 255 'No such file' -- sh -c \
+		'rm /sys/fs/bpf/dir/m1 && rmdir /sys/fs/bpf/dir && '"$bpftool"' map show pinned /sys/fs/bpf/dir/m1'
+	grep -q "sluice" /proc/mounts && { echo "a mount of the command's is everybody's" && failed=1; }
 fi
 
 # The same tool in both ways.
