@@ -86,7 +86,9 @@ static int send_call(struct exchange *x)
 	borrowed = head.number_count = taken_count;
 	for (unsigned i = 0; i < call->fd_count && taken_count < SL_WIRE_FDS; i++)
 		taken[taken_count++] = call->fds[i];
-	head.text_len_bytes = call->text ? (uint32_t)strlen(call->text) : 0;
+	head.text_len_bytes = (uint32_t)call->text_len_bytes;
+	if (call->text && !head.text_len_bytes)
+		head.text_len_bytes = (uint32_t)strlen(call->text);
 	parts[0] = (struct iovec){ &head, sizeof(head) };
 	for (unsigned i = 0; i < bag.part_count; i++)
 		parts[part_count++] = bag.parts[i];
@@ -185,6 +187,7 @@ static int accept_result(struct exchange *x, const struct sl_wire_frame *frame)
 		if (text)
 			text[result.text_len_bytes] = '\0';
 		x->call->ret_text = text;
+		x->call->ret_text_len_bytes = result.text_len_bytes;
 	}
 	for (unsigned i = 0; !err && i < frame->fd_count; i++) {
 		int fd = sl_wire_take_fd(wire);
@@ -243,6 +246,7 @@ static int64_t run(struct exchange *x)
 	int err;
 
 	x->call->ret_text = NULL;
+	x->call->ret_text_len_bytes = 0;
 	x->call->ret_fd_count = 0;
 	x->connection = sl_connection_get();
 	if (!x->connection)

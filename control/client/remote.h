@@ -33,10 +33,12 @@ struct sl_remote_call {
 	uint64_t args[SL_WIRE_ARGS];
 	unsigned fd_args;
 	const char *text; /* NULL: none */
+	size_t text_len_bytes; /* 0: it ends with a NUL */
 	const int *fds; /* of this process, to go along with the text */
 	unsigned fd_count;
 	/* The answer's, to be freed; and its descriptors, the caller's then. */
 	char *ret_text;
+	size_t ret_text_len_bytes;
 	int ret_fds[SL_WIRE_FDS];
 	unsigned ret_fd_count;
 };

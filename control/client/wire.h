@@ -41,6 +41,11 @@ enum sl_wire_type {
 	SL_WIRE_RING_BELL, /* fd of a ring: a descriptor that can be waited for */
 	SL_WIRE_RING_WAIT, /* before a wait: the bells are to say how things are */
 	SL_WIRE_FDINFO, /* fd: text, what /proc shows of such a descriptor */
+	/*
+	 * The socket's port id, flags, device and inode of the process's network namespace; text: datagrams
+	 * (netlink/datagrams.h), the request and what the kernel said. A verdict (netlink/netlink.h), datagrams.
+	 */
+	SL_WIRE_NETLINK,
 	SL_WIRE_METHOD, /* descriptors, text: {"method": name, "params": {}}; answered with text */
 	SL_WIRE_CALLS_END
 };
@@ -55,6 +60,11 @@ struct sl_wire_frame {
 #define SL_WIRE_RING_WRITABLE 1
 #define SL_WIRE_RING_USER 2
 #define SL_WIRE_RING_FLAGS 3
+
+/* Of NETLINK. */
+#define SL_WIRE_NETLINK_EXT_ACK 1
+#define SL_WIRE_NETLINK_CAP_ACK 2
+#define SL_WIRE_NETLINK_ASKED 4 /* the text has what the kernel said */
 
 struct sl_wire_hello {
 	uint32_t magic, version;

@@ -8,6 +8,7 @@
 #include <sluice/bpf.h>
 
 #include "method.h"
+#include "netlink_call.h"
 #include "session.h"
 
 /* The calls of the protocol, by the functions of sluice/bpf.h. */
@@ -182,6 +183,7 @@ static const struct sl_call_row rows[SL_WIRE_CALLS_END - SL_WIRE_FIRST_CALL] = {
 	ROW(RING_BELL, call_ring_bell),
 	ROW(RING_WAIT, call_ring_wait),
 	ROW(FDINFO, call_fdinfo),
+	ROW(NETLINK, sl_netlink_run),
 	ROW(METHOD, sl_method_run),
 #undef ROW
 };

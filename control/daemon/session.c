@@ -219,6 +219,7 @@ static int unpack(struct sl_session *s, const struct sl_wire_call *head, size_t 
 	if (head->text_len_bytes != len)
 		return -EPROTO;
 	s->text = (const char *)at;
+	s->text_len_bytes = len;
 	return 0;
 }
 
@@ -308,10 +309,13 @@ static int send_result(struct sl_session *s, int64_t value, const struct sl_answ
 {
 	struct sl_wire_result result = { .value = value,
 		.write_count = s->write_count,
-		.text_len_bytes = answer->text ? (uint32_t)strlen(answer->text) : 0 };
+		.text_len_bytes = (uint32_t)answer->text_len_bytes };
 	struct iovec parts[] = { { &result, sizeof(result) }, { s->writes, s->writes_len },
-		{ answer->text, result.text_len_bytes } };
+		{ answer->text, 0 } };
 
+	if (answer->text && !result.text_len_bytes)
+		result.text_len_bytes = (uint32_t)strlen(answer->text);
+	parts[2].iov_len = result.text_len_bytes;
 	return sl_wire_send(&s->wire, SL_WIRE_RESULT, parts, 3, answer->fds, answer->fd_count);
 }
 

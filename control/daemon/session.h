@@ -32,6 +32,7 @@ struct sl_session {
 	} *fds;
 	unsigned fd_count, fd_room;
 	const char *text; /* NUL-terminated */
+	size_t text_len_bytes;
 	int text_fds[SL_WIRE_FDS];
 	unsigned text_fd_count;
 	uint8_t *writes; /* ranges with their bytes, that go with the result */
@@ -42,6 +43,7 @@ struct sl_session {
 /* What a call answers besides its value. */
 struct sl_answer {
 	char *text; /* freed when it has been sent */
+	size_t text_len_bytes; /* 0: it ends with a NUL */
 	int fds[SL_WIRE_FDS]; /* closed then */
 	unsigned fd_count;
 };

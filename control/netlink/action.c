@@ -13,7 +13,7 @@
  * ours as a whole: ports know no others. One without is the kernel's.
  */
 
-enum { USED_HW_STATS = 10, ACTION_FLAGS = 7, IN_HW_COUNT = 9, ACTION_MAX = USED_HW_STATS };
+enum { IN_HW_COUNT = 10, ACTION_MAX = IN_HW_COUNT };
 enum { ROOT_EXT_WARN_MSG = 5, ROOT_MAX = ROOT_EXT_WARN_MSG };
 /* One list message has at most these, unless asked for large ones; either has a page at most. */
 enum { LIST_MESSAGE_MAX = 3000, HW_STATS_ANY = 3 };
@@ -250,16 +250,26 @@ static void put_head(
 		mnl_attr_put(message, TCA_ACT_COOKIE, info->cookie_len, info->cookie);
 }
 
-void sl_nl_put_action(
-	struct nlmsghdr *message, uint16_t type, const struct sluice_tc_action_info *info)
+static void put_action(struct nlmsghdr *message, uint16_t type,
+	const struct sluice_tc_action_info *info, bool listed)
 {
+	const struct nla_bitfield32 none = { .selector = HW_STATS_ANY };
 	struct nlattr *nest = mnl_attr_nest_start(message, type);
 
 	nest->nla_type &= NLA_TYPE_MASK;
 	put_head(message, info, false);
+	/* The kernel asks devices about those that they could run. */
+	if (listed && info->kind == SLUICE_TC_GACT)
+		mnl_attr_put(message, TCA_ACT_USED_HW_STATS, sizeof(none), &none);
 	mnl_attr_put_u32(message, IN_HW_COUNT, 0);
 	put_options(message, info);
 	mnl_attr_nest_end(message, nest);
+}
+
+void sl_nl_put_action(
+	struct nlmsghdr *message, uint16_t type, const struct sluice_tc_action_info *info)
+{
+	put_action(message, type, info, false);
 }
 
 /* ---- requests ---- */
@@ -458,7 +468,7 @@ static void put_listed(struct list *list, uint16_t type, const struct sluice_tc_
 	struct nlattr *nest;
 
 	if (!list->terse) {
-		sl_nl_put_action(message, type, info);
+		put_action(message, type, info, true);
 		return;
 	}
 	nest = mnl_attr_nest_start(message, type);

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <linux/netlink.h>
 
-#include "list.h"
+#include "datagrams.h"
 
 /*
  * rtnetlink for interfaces that are ports: one request in, the datagrams of its answer out, as the

@@ -1,4 +1,4 @@
-#include "list.h"
+#include "datagrams.h"
 
 #include <stdlib.h>
 #include <string.h>
