@@ -23,6 +23,12 @@ static const struct sl_verb verbs[] = {
 	{ "stats", "[--json]", "print what sluiced has counted", sl_cmd_stats },
 	{ "top", "[-b] [-d SECONDS] [-n COUNT] [-s KEY] [-r]",
 		"show packets, cycles, verdicts and drops as they happen", sl_cmd_top },
+	{ "exec", "--map MAP -- COMMAND...", "run COMMAND with maps open ('exec --help' for more)",
+		sl_cmd_exec },
+	{ "agent", "SOCKET [--map MAP]...",
+		"hold maps, and hand them out ('agent --help' for more)", sl_cmd_agent },
+	{ "map", "get|set|del|next|dump MAP ...", "read and write a map ('map --help' for more)",
+		sl_cmd_map },
 	{ "version", NULL, "print the version", cmd_version },
 	{ "help", NULL, "print this list", cmd_help },
 };

@@ -19,10 +19,13 @@ int sl_cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Prints "sluice: <message>"; returns 1. */
 int sl_cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+int sl_cmd_agent(int argc, char **argv);
 int sl_cmd_demo(int argc, char **argv);
+int sl_cmd_exec(int argc, char **argv);
 int sl_cmd_forward(int argc, char **argv);
 int sl_cmd_jump(int argc, char **argv);
 int sl_cmd_pin(int argc, char **argv);
+int sl_cmd_map(int argc, char **argv);
 int sl_cmd_run(int argc, char **argv);
 int sl_cmd_stats(int argc, char **argv);
 int sl_cmd_top(int argc, char **argv);

@@ -1,6 +1,7 @@
 /* The names must be the plain ones, not the 64-bit variants that they would be renamed to. */
 #undef _FILE_OFFSET_BITS
 
+#include <dlfcn.h>
 #include <stdarg.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -49,6 +50,23 @@ enum sl_client_target sl_client_target(void)
 	return target;
 }
 
+/* libc's own: under `sluice run`, the next one is the preload library's. */
+static long (*libc_syscall(void))(long nr, ...)
+{
+	static long (*cached)(long nr, ...);
+	long (*fn)(long nr, ...) = __atomic_load_n(&cached, __ATOMIC_RELAXED);
+	void *libc;
+
+	if (fn)
+		return fn;
+	libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+	fn = libc ? (long (*)(long, ...))dlsym(libc, "syscall") : NULL;
+	if (!fn)
+		fn = __real_syscall;
+	__atomic_store_n(&cached, fn, __ATOMIC_RELAXED);
+	return fn;
+}
+
 long __wrap_syscall(long nr, ...)
 {
 	long args[6], ret;
@@ -58,7 +76,9 @@ long __wrap_syscall(long nr, ...)
 	for (int i = 0; i < 6; i++)
 		args[i] = va_arg(list, long);
 	va_end(list);
-	if (target != SL_CLIENT_KERNEL && sl_serve_syscall(nr, args, &ret))
+	if (target == SL_CLIENT_KERNEL)
+		return libc_syscall()(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+	if (sl_serve_syscall(nr, args, &ret))
 		return ret;
 	return __real_syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
 }

@@ -1,0 +1,4 @@
+#pragma once
+
+/* What `sluice map --help` prints. */
+extern const char sl_map_help[];
