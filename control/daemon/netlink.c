@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "netlink_call.h"
+#include "request.h"
 
 /* One rtnetlink request of a client: the call's text is the request and what the kernel said. */
 
@@ -46,6 +47,22 @@ static struct nlmsghdr *copy_request(const struct sl_netlink_list *text, size_t 
 	return NULL;
 }
 
+/*
+ * The client is asked for the descriptors now: later it would be waited for with locks held. One that
+ * names more than a request can need is up to something.
+ */
+static int fetch_fds(const struct nlmsghdr *request)
+{
+	int fds[SL_NETLINK_FDS];
+	unsigned count = sl_netlink_fds(request, fds);
+
+	if (count == SL_NETLINK_FDS)
+		return -E2BIG;
+	for (unsigned i = 0; i < count; i++)
+		sl_caller_fd(fds[i]);
+	return 0;
+}
+
 int64_t sl_netlink_run(struct sl_session *s, const uint64_t *args, struct sl_answer *ret_answer)
 {
 	const struct sl_netlink_list text = { .bytes = (uint8_t *)s->text,
@@ -68,8 +85,10 @@ int64_t sl_netlink_run(struct sl_session *s, const uint64_t *args, struct sl_ans
 		return -EINVAL;
 	kernel.bytes = text.bytes + cursor;
 	kernel.len = text.len - cursor;
-	err = sl_netlink_serve(
-		request, &socket, args[1] & SL_WIRE_NETLINK_ASKED ? &kernel : NULL, &verdict, &out);
+	err = fetch_fds(request);
+	if (!err)
+		err = sl_netlink_serve(request, &socket,
+			args[1] & SL_WIRE_NETLINK_ASKED ? &kernel : NULL, &verdict, &out);
 	free(request);
 	if (err) {
 		sl_netlink_list_done(&out);

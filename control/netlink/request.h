@@ -12,7 +12,7 @@
 /* Requests of other types are the kernel's in any case. */
 bool sl_netlink_type_is_ours(uint16_t type);
 
-#define SL_NETLINK_FDS 40 /* more than a message can name: a filter's and its 32 actions' */
+#define SL_NETLINK_FDS 40 /* more than a request needs: a filter's and its 32 actions' */
 
 /* The descriptors that a request (padded to a multiple of 4) names, each once; returns how many. */
 unsigned sl_netlink_fds(const struct nlmsghdr *request, int fds[static SL_NETLINK_FDS]);
