@@ -26,6 +26,7 @@ static void on_signal(int signal)
 enum {
 	OPT_PORT = 1,
 	OPT_TUNNEL,
+	OPT_TWIN,
 	OPT_XDP,
 	OPT_TC,
 	OPT_TAP,
@@ -41,6 +42,7 @@ enum {
 static const struct option options[] = {
 	{ "port", required_argument, NULL, OPT_PORT },
 	{ "tunnel", required_argument, NULL, OPT_TUNNEL },
+	{ "twin", no_argument, NULL, OPT_TWIN },
 	{ "xdp", required_argument, NULL, OPT_XDP },
 	{ "tc", required_argument, NULL, OPT_TC },
 	{ "tap", required_argument, NULL, OPT_TAP },
@@ -59,6 +61,8 @@ static const char help[] =
 	"Usage: sluice forward [EAL OPTIONS] -- OPTIONS\n"
 	"\n"
 	"  --port DEVARGS       a port, as DPDK's --vdev and -a name it; without any: those of the EAL\n"
+	"  --twin               each port is an interface of the kernel's too: what passes arrives there,\n"
+	"                       and what the kernel sends there leaves by the port\n"
 	"  --tunnel NAME=KIND,underlay=PORT,KEY[=VALUE]...\n"
 	"                       a port that sends its packets in those of another: vxlan, geneve,\n"
 	"                       gre, gretap, ip6gre, ip6gretap, ipip, sit or ip6tnl; keys as in\n"
@@ -92,6 +96,7 @@ struct forward {
 	struct sl_forward_spec spec;
 	const char *devargs[SL_FORWARD_MAX];
 	unsigned port_count;
+	struct sluice_port_options port_options;
 	char *pass[SL_FORWARD_MAX], *send[SL_FORWARD_MAX];
 	unsigned pass_count, send_count;
 	struct sl_forward_ip ip;
@@ -135,6 +140,9 @@ static int parse_option(struct forward *f, int option, char *value)
 	switch (option) {
 	case OPT_PORT:
 		return append(f->devargs, &f->port_count, value);
+	case OPT_TWIN:
+		f->port_options.kernel_twin = SLUICE_TWIN_REQUIRE;
+		return 0;
 	case OPT_XDP:
 		return sl_forward_add_xdp(&f->spec, value);
 	case OPT_TC:
@@ -197,11 +205,11 @@ static int add_ports(struct forward *f)
 	int err = 0;
 
 	if (f->port_count == 0) {
-		err = sluice_port_add_all(NULL);
+		err = sluice_port_add_all(&f->port_options);
 		return err == 0 ? sl_cli_fail("forward: no port") : err < 0;
 	}
 	for (unsigned i = 0; !err && i < f->port_count; i++)
-		err = sluice_port_add(f->devargs[i], NULL, &ifindex);
+		err = sluice_port_add(f->devargs[i], &f->port_options, &ifindex);
 	return err != 0;
 }
 

@@ -15,6 +15,8 @@ static const struct sl_verb verbs[] = {
 		sl_cmd_run },
 	{ "pin", "list [--json] [PATH] | rm PATH", "show what is pinned, remove a pin",
 		sl_cmd_pin },
+	{ "port", "add|del|list|show|set|stats ...", "the daemon's ports ('port --help' for more)",
+		sl_cmd_port },
 	{ "forward", "[EAL OPTIONS] -- OPTIONS", "run ports and workers ('-- --help' for more)",
 		sl_cmd_forward },
 	{ "jump", "apply | show | rollback | list",

@@ -22,6 +22,7 @@ int sl_cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int sl_cmd_agent(int argc, char **argv);
 int sl_cmd_demo(int argc, char **argv);
 int sl_cmd_exec(int argc, char **argv);
+int sl_cmd_port(int argc, char **argv);
 int sl_cmd_forward(int argc, char **argv);
 int sl_cmd_jump(int argc, char **argv);
 int sl_cmd_pin(int argc, char **argv);

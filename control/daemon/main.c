@@ -36,6 +36,9 @@ static const char help[] =
 	"  --metrics ADDRESS:PORT\n"
 	"                   serve figures to monitoring systems at http://ADDRESS:PORT/metrics, in\n"
 	"                   the format of OpenMetrics; ADDRESS is a number, 127.0.0.1 when left out\n"
+	"  --twin try|require|none\n"
+	"                   whether the EAL's ports are interfaces of the kernel's too: where the\n"
+	"                   daemon may make them (try, the default), or else do not start\n"
 	"  --version        print the version\n"
 	"  --help           print this text\n";
 
@@ -43,6 +46,7 @@ struct options {
 	struct sl_server_options server;
 	const char *config, *group, *metrics;
 	unsigned workers;
+	struct sluice_port_options ports; /* those of the EAL */
 	int eal_argc;
 	char **eal_argv;
 };
@@ -70,6 +74,23 @@ static int parse_workers(const char *text, unsigned *ret)
 	return 0;
 }
 
+static int parse_twin(const char *text, enum sluice_kernel_twin *ret)
+{
+	static const char *const words[] = {
+		[SLUICE_TWIN_NONE] = "none",
+		[SLUICE_TWIN_TRY] = "try",
+		[SLUICE_TWIN_REQUIRE] = "require",
+	};
+
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(words[i], text) == 0) {
+			*ret = (enum sluice_kernel_twin)i;
+			return 0;
+		}
+	}
+	return usage("bad value '%s' of --twin", text);
+}
+
 /* 0, an exit status, or -1 to exit with 0. */
 static int parse_own(struct options *o, int argc, char **argv)
 {
@@ -77,6 +98,7 @@ static int parse_own(struct options *o, int argc, char **argv)
 		{ "socket", required_argument, NULL, 's' },
 		{ "group", required_argument, NULL, 'g' },
 		{ "config", required_argument, NULL, 'c' },
+		{ "twin", required_argument, NULL, 't' },
 		{ "workers", required_argument, NULL, 'w' },
 		{ "metrics", required_argument, NULL, 'm' },
 		{ "version", no_argument, NULL, 'V' },
@@ -97,6 +119,9 @@ static int parse_own(struct options *o, int argc, char **argv)
 			break;
 		case 'c':
 			o->config = optarg;
+			break;
+		case 't':
+			status = parse_twin(optarg, &o->ports.kernel_twin);
 			break;
 		case 'w':
 			status = parse_workers(optarg, &o->workers);
@@ -207,7 +232,8 @@ static int serve(const struct options *o, const sigset_t *signals)
 int main(int argc, char **argv)
 {
 	const char *path = getenv(SL_WIRE_SOCKET_ENV);
-	struct options o = { .server.path = path && *path ? path : SL_WIRE_SOCKET };
+	struct options o = { .server.path = path && *path ? path : SL_WIRE_SOCKET,
+		.ports.kernel_twin = SLUICE_TWIN_TRY };
 	sigset_t signals, blocked;
 	int status = parse(&o, argc, argv);
 
@@ -228,8 +254,9 @@ int main(int argc, char **argv)
 	if (sluice_eal_start(o.workers, o.eal_argc, o.eal_argv) != 0)
 		return 1;
 	/* Those that the EAL's options name; others come and go by command. */
-	status = sluice_port_add_all(NULL) >= 0 && sluice_workers_start() == 0 ? serve(&o, &signals)
-									       : 1;
+	status = sluice_port_add_all(&o.ports) >= 0 && sluice_workers_start() == 0
+			 ? serve(&o, &signals)
+			 : 1;
 	sluice_eal_stop();
 	return status;
 }

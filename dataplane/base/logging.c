@@ -14,6 +14,17 @@ static const char *const level_names[] = {
 
 static int max_level = -1;
 
+static __thread struct {
+	char *line;
+	size_t size;
+} captured;
+
+void sl_log_capture(char *line, size_t size)
+{
+	captured.line = line;
+	captured.size = size;
+}
+
 static int level_from_environment(void)
 {
 	const char *name = getenv("SLUICE_LOG");
@@ -45,5 +56,10 @@ void sl_log(enum sl_log_level level, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(line, sizeof(line), fmt, args);
 	va_end(args);
+	if (captured.line && level == SL_LOG_ERROR) {
+		if (!captured.line[0])
+			snprintf(captured.line, captured.size, "%s", line);
+		return;
+	}
 	fprintf(stderr, "sluice: %s: %s\n", level_names[level], line);
 }

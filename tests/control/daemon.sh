@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Sourced by tests: a daemon of the test's own. Expects $build and $work, a directory of the test's.
 
-# start_daemon [EAL OPTIONS... -- OPTIONS...]: $daemon is its pid, $SLUICE_SOCKET its socket.
+# start_daemon [EAL OPTIONS... -- OPTIONS...]: $daemon is its pid, $SLUICE_SOCKET its socket. Its ports
+# have no twins, whose names and packets would be the machine's.
 start_daemon() {
 	export SLUICE_SOCKET=$work/sluice.sock
 	[ $# -gt 0 ] || set -- --no-huge -m 64 --no-shconf --
-	"$build/control/daemon/sluiced" "$@" >>"$work/daemon.log" 2>&1 &
+	"$build/control/daemon/sluiced" "$@" --twin none >>"$work/daemon.log" 2>&1 &
 	daemon=$!
 	for _ in $(seq 200); do
 		[ -S "$SLUICE_SOCKET" ] && "$build/control/cli/sluice" run -- true 2>/dev/null && return 0

@@ -21,7 +21,7 @@ start_daemon --no-huge -m 128 --no-shconf --no-pci --file-prefix "stats$$" \
 	--vdev net_ring0 --vdev net_ring1 -- --metrics 127.0.0.1:0 || exit 1
 port=$(sed -n 's,.*http://127.0.0.1:\([0-9]*\)/metrics.*,\1,p' "$work/daemon.log")
 [ -n "$port" ] || { cat "$work/daemon.log" && exit 1; }
-"$build/control/daemon/sluiced" --no-huge -m 64 --no-shconf --no-telemetry -- \
+"$build/control/daemon/sluiced" --no-huge -m 64 --no-shconf --no-telemetry -- --twin none \
 	--socket "$work/second.sock" --metrics "$port" 2>"$work/second"
 [ $? = 1 ] && grep -q "cannot serve metrics" "$work/second" || fail "a port that is taken"
 
