@@ -456,6 +456,7 @@ static int make_twin(struct sl_port *port, const struct sluice_port_options *opt
 /* From an ethdev to an interface that no worker knows yet. */
 static int set_up(struct sl_port *port, const struct sluice_port_options *options)
 {
+	struct sluice_interface known;
 	int err = choose_name(port, options);
 
 	if (err) {
@@ -471,7 +472,9 @@ static int set_up(struct sl_port *port, const struct sluice_port_options *option
 	err = make_twin(port, options);
 	if (err)
 		return err;
-	err = sl_port_add_interface(port);
+	/* A twin is one already, with what the kernel says of it. */
+	if (!port->twin || sluice_interface_get(port->ifindex, &known) != 0)
+		err = sl_port_add_interface(port);
 	return err ? fail("start", port->name, err) : 0;
 }
 

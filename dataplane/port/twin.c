@@ -19,7 +19,10 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
+#include <sluice/route.h>
+
 #include "control.h"
+#include "follow.h"
 #include "logging.h"
 #include "port.h"
 #include "transmit.h"
@@ -50,6 +53,7 @@ struct errand {
 static struct {
 	pthread_t thread;
 	bool running; /* under the ports' lock */
+	bool follows; /* we made the tables of routes the kernel's */
 	pid_t tid;
 	int kick_fd;
 	struct mnl_socket *home, *events; /* where twins are: to ask, and to be told */
@@ -381,10 +385,15 @@ static int start(const char **ret_what)
 		*ret_what = "make a network namespace";
 		err = start_thread();
 	}
-	if (err)
+	if (err) {
 		close_sockets();
-	st.running = !err;
-	return err;
+		return err;
+	}
+	st.running = true;
+	st.follows = sluice_route_follow() == 0;
+	if (!st.follows)
+		sl_log(SL_LOG_WARN, "routes and neighbours of the kernel are not followed");
+	return 0;
 }
 
 static int stop_thread(void *arg)
@@ -397,6 +406,8 @@ static int stop_thread(void *arg)
 /* Without a twin left. */
 static void stop(void)
 {
+	if (st.follows)
+		sluice_route_unfollow();
 	run_errand(stop_thread, NULL);
 	pthread_join(st.thread, NULL);
 	close_sockets();
@@ -559,6 +570,7 @@ int sl_twin_add(struct sl_port *port, const char **ret_what)
 	port->twin = twin;
 	port->ifindex = twin->ifindex;
 	port->mac = state.mac;
+	sl_follow_catch_up();
 	return 0;
 }
 

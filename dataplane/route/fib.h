@@ -73,5 +73,8 @@ SL_ANY bool sl_fib_has_rules(uint16_t family);
 /* sluice_route_add and _del with the lock held. */
 SL_CONTROL int sl_route_add(const struct sluice_route *spec, unsigned flags);
 SL_CONTROL int sl_route_del(const struct sluice_route *spec);
+/* Calls fn for the routes of the table and prefix of `spec`, with the lock held; fn must not change them. */
+SL_CONTROL void sl_route_walk_prefix(const struct sluice_route *spec,
+	int (*fn)(const struct sluice_route *route, void *arg), void *arg);
 /* An interface goes: the routes with no path left go too; 0: all routes. With the lock held. */
 SL_CONTROL void sl_route_flush(uint32_t ifindex);

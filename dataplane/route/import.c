@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "follow.h"
+#include "item.h"
 #include "table.h"
 
 /*
@@ -25,29 +27,10 @@
  * that a run that finds the same list changes nothing.
  */
 
-enum { BUFFER = 1 << 16, ITEMS_MAX = 1 << 14, HOPS_MAX = 32 };
-
-enum kind { LINK, ADDRESS, ROUTE, RULE, NEIGHBOUR };
-
-struct item {
-	enum kind kind;
-	union {
-		struct sluice_interface link;
-		struct {
-			uint32_t ifindex;
-			struct sl_address address;
-		};
-		struct {
-			struct sluice_route route;
-			struct sluice_nexthop hops[HOPS_MAX];
-		};
-		struct sluice_rule rule;
-		struct sluice_neighbour neighbour;
-	};
-};
+enum { BUFFER = 1 << 16, ITEMS_MAX = 1 << 14 };
 
 struct items {
-	struct item *item;
+	struct sl_item *item;
 	uint32_t count, size;
 	bool failed;
 };
@@ -75,11 +58,11 @@ void sl_route_claim(void)
 	sl_route_unlock();
 }
 
-static struct item *append(struct items *items, enum kind kind)
+static struct sl_item *append(struct items *items, enum sl_item_kind kind)
 {
 	if (items->count == items->size) {
 		uint32_t size = items->size ? items->size * 2 : 64;
-		struct item *more =
+		struct sl_item *more =
 			size > ITEMS_MAX ? NULL : realloc(items->item, size * sizeof(*more));
 
 		if (!more) {
@@ -90,7 +73,7 @@ static struct item *append(struct items *items, enum kind kind)
 		items->size = size;
 	}
 	/* Compared as bytes. */
-	memset(&items->item[items->count], 0, sizeof(struct item));
+	memset(&items->item[items->count], 0, sizeof(struct sl_item));
 	items->item[items->count].kind = kind;
 	return &items->item[items->count++];
 }
@@ -150,7 +133,7 @@ static void read_link(struct items *items, struct nlmsghdr *message)
 {
 	struct ifinfomsg *info = NLMSG_DATA(message);
 	const struct rtattr *a[IFLA_AF_SPEC + 1];
-	struct item *item = append(items, LINK);
+	struct sl_item *item = append(items, SL_ITEM_LINK);
 	bool framed = info->ifi_type == ARPHRD_ETHER || info->ifi_type == ARPHRD_LOOPBACK;
 
 	if (!item)
@@ -173,7 +156,7 @@ static void read_address(struct items *items, struct nlmsghdr *message)
 {
 	struct ifaddrmsg *info = NLMSG_DATA(message);
 	const struct rtattr *a[IFA_FLAGS + 1];
-	struct item *item;
+	struct sl_item *item;
 	uint32_t flags;
 
 	if (info->ifa_family != AF_INET && info->ifa_family != AF_INET6)
@@ -183,7 +166,7 @@ static void read_address(struct items *items, struct nlmsghdr *message)
 	/* Not usable yet, or never. */
 	if (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED))
 		return;
-	item = append(items, ADDRESS);
+	item = append(items, SL_ITEM_ADDRESS);
 	if (!item)
 		return;
 	item->ifindex = info->ifa_index;
@@ -206,13 +189,13 @@ static void read_gateway(const struct rtattr **a, uint16_t family, struct sluice
 	ret_hop->encapsulated = a[RTA_ENCAP_TYPE] != NULL;
 }
 
-static void read_nexthops(const struct rtattr *list, uint16_t family, struct item *item)
+static void read_nexthops(const struct rtattr *list, uint16_t family, struct sl_item *item)
 {
 	const struct rtattr *a[RTA_ENCAP_TYPE + 1];
 	struct rtnexthop *hop = RTA_DATA(list);
 	int left = (int)RTA_PAYLOAD(list);
 
-	while (RTNH_OK(hop, left) && item->route.nexthop_count < HOPS_MAX) {
+	while (RTNH_OK(hop, left) && item->route.nexthop_count < SL_ITEM_HOPS) {
 		struct sluice_nexthop *to = &item->hops[item->route.nexthop_count];
 
 		index_attributes(
@@ -244,12 +227,12 @@ static void read_route(struct items *items, struct nlmsghdr *message)
 	struct rtmsg *info = NLMSG_DATA(message);
 	const struct rtattr *a[RTA_ENCAP_TYPE + 1];
 	uint16_t family = info->rtm_family;
-	struct item *item;
+	struct sl_item *item;
 
 	if ((family != AF_INET && family != AF_INET6) || info->rtm_src_len ||
 		(info->rtm_flags & (RTM_F_CLONED | RTNH_F_DEAD)))
 		return;
-	item = append(items, ROUTE);
+	item = append(items, SL_ITEM_ROUTE);
 	if (!item)
 		return;
 	index_attributes(RTM_RTA(info), (int)RTM_PAYLOAD(message), RTA_ENCAP_TYPE, a);
@@ -293,7 +276,7 @@ static void read_rule(struct items *items, struct nlmsghdr *message)
 	struct fib_rule_hdr *info = NLMSG_DATA(message);
 	const struct rtattr *a[FRA_DPORT_RANGE + 1];
 	struct sluice_rule rule = { .family = info->family };
-	struct item *item;
+	struct sl_item *item;
 
 	if (info->family != AF_INET && info->family != AF_INET6)
 		return;
@@ -320,7 +303,7 @@ static void read_rule(struct items *items, struct nlmsghdr *message)
 	/* What goes by tunnels, users or VRFs cannot be told here. */
 	if (a[FRA_TUN_ID] || a[FRA_L3MDEV] || a[FRA_UID_RANGE] || is_initial(&rule))
 		return;
-	item = append(items, RULE);
+	item = append(items, SL_ITEM_RULE);
 	if (item)
 		item->rule = rule;
 }
@@ -329,11 +312,11 @@ static void read_neighbour(struct items *items, struct nlmsghdr *message)
 {
 	struct ndmsg *info = NLMSG_DATA(message);
 	const struct rtattr *a[NDA_LLADDR + 1];
-	struct item *item;
+	struct sl_item *item;
 
 	if (info->ndm_family != AF_INET && info->ndm_family != AF_INET6)
 		return;
-	item = append(items, NEIGHBOUR);
+	item = append(items, SL_ITEM_NEIGHBOUR);
 	if (!item)
 		return;
 	index_attributes((struct rtattr *)((char *)info + NLMSG_ALIGN(sizeof(*info))),
@@ -359,6 +342,21 @@ static const struct dump {
 	{ RTM_GETROUTE, RTM_NEWROUTE, AF_INET6, read_route },
 	{ RTM_GETNEIGH, RTM_NEWNEIGH, AF_UNSPEC, read_neighbour },
 };
+
+bool sl_item_read(struct nlmsghdr *message, struct sl_item *ret_item)
+{
+	/* Those that something is gone are numbered behind those that it is there. */
+	uint16_t type = message->nlmsg_type & (uint16_t)~1u;
+	struct items items = { .item = ret_item, .size = 1 };
+
+	for (unsigned i = 0; i < sl_array_size(dumps); i++) {
+		if (dumps[i].answer != type)
+			continue;
+		dumps[i].read(&items, message);
+		break;
+	}
+	return items.count == 1;
+}
 
 /* One answer's messages; true when it was the last. */
 static bool read_messages(
@@ -424,39 +422,40 @@ static void put_link(const struct items *items, const struct sluice_interface *l
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; addresses && i < items->count; i++) {
-		const struct item *item = &items->item[i];
+		const struct sl_item *item = &items->item[i];
 
-		if (item->kind == ADDRESS && item->ifindex == link->ifindex)
+		if (item->kind == SL_ITEM_ADDRESS && item->ifindex == link->ifindex)
 			addresses[count++] = item->address;
 	}
 	sl_interface_put(link, addresses, count);
 	free(addresses);
 }
 
-static void put(const struct items *items, struct item *item)
+static void put(const struct items *items, struct sl_item *item)
 {
 	switch (item->kind) {
-	case LINK:
+	case SL_ITEM_LINK:
 		put_link(items, &item->link);
 		break;
-	case ROUTE:
+	case SL_ITEM_ROUTE:
 		item->route.nexthops = item->hops;
 		sl_route_add(&item->route, SLUICE_ROUTE_APPEND);
 		item->route.nexthops = NULL; /* not to be compared */
 		break;
-	case RULE:
+	case SL_ITEM_RULE:
 		sl_rule_put(&item->rule);
 		break;
-	case NEIGHBOUR:
+	case SL_ITEM_NEIGHBOUR:
 		sl_neighbour_put(&item->neighbour);
 		break;
-	case ADDRESS:
+	case SL_ITEM_ADDRESS:
 		break;
 	}
 }
 
 void sl_route_expire(void)
 {
+	sl_follow_catch_up();
 	__atomic_store_n(&current, false, __ATOMIC_RELEASE);
 }
 

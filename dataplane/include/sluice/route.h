@@ -18,6 +18,16 @@ extern "C" {
  * negative errno, as the kernel does for the like request. Workers see a change as a whole.
  */
 
+/*
+ * From now on all this is what the kernel has in the network namespace of the caller: interfaces,
+ * addresses, routes, rules and neighbours, as they come and go, learnt by rtnetlink. Interfaces whose
+ * numbers the kernel does not have stay, with their routes, and may still be changed here; rules do not.
+ * Ports with kernel twins begin this and end it by themselves. -EBUSY when it has begun.
+ */
+int sluice_route_follow(void);
+/* What was the kernel's is forgotten. */
+void sluice_route_unfollow(void);
+
 /* An address or the start of a prefix; an IPv4 one in the first four bytes, network byte order. */
 struct sluice_ip {
 	uint16_t family; /* AF_INET, AF_INET6; AF_UNSPEC: none */

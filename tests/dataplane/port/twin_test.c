@@ -20,6 +20,7 @@
 
 #include "bed.h"
 #include "context.h"
+#include "redirect.h"
 #include "test.h"
 
 /*
@@ -461,6 +462,66 @@ TEST(twin, a_flood_is_accounted_for)
 	EXPECT_EQ(c.value[SLUICE_TX], (uint64_t)out);
 	EXPECT_EQ(c.value[SLUICE_TX] + c.value[SLUICE_TX_FULL] + c.value[SLUICE_FROM_KERNEL_LOST],
 		(uint64_t)sent);
+	twin_close(&t);
+}
+
+static uint32_t neighbours_ifindex;
+
+/* As bpf_redirect_neigh does without a next hop. */
+static uint64_t tc_redirect_neigh(struct sl_ctx *ctx, uint64_t tail_calls)
+{
+	(void)tail_calls;
+	ctx->run->redirect_ifindex = neighbours_ifindex;
+	ctx->run->redirect_flags = SL_REDIRECT_NEIGH;
+	return TC_ACT_REDIRECT;
+}
+
+static void run_ip(const char *format, const char *name)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), format, name, name, name);
+	EXPECT_EQ(system(command), 0);
+}
+
+/* Programs look routes and neighbours up that ip(8) has given the twin. */
+TEST(twin, the_kernels_routes_and_neighbours_are_the_ports)
+{
+	struct sluice_ip neighbour = { AF_INET, { 10, 77, 0, 2 } };
+	struct frame f = frame_of(0, 0);
+	uint8_t got[RING_FRAME_MAX];
+	struct sluice_neighbour known;
+	struct twin_bed t;
+
+	NEED_NAMESPACE();
+	ASSERT_TRUE(twin_open(&t, 1));
+	run_ip("ip addr add 10.77.0.1/24 dev %s && ip route add 10.99.0.0/24 via 10.77.0.2 && "
+	       "ip neigh add 10.77.0.2 lladdr 02:00:00:00:77:02 dev %s",
+		t.info.name);
+	for (unsigned i = 0; i < 2000; i++) {
+		if (sluice_neighbour_get(t.a.ifindex, &neighbour, &known) == 0)
+			break;
+		usleep(1000);
+	}
+	neighbours_ifindex = t.a.ifindex;
+	ASSERT_EQ(attach_tc(&t.a, SLUICE_TC_INGRESS, tc_redirect_neigh), 0);
+	f.bytes[12] = 0x08;
+	f.bytes[13] = 0x00;
+	memset(f.bytes + PAYLOAD, 0, 20);
+	f.bytes[PAYLOAD] = 0x45;
+	memcpy(f.bytes + PAYLOAD + 16, (const uint8_t[]){ 10, 99, 0, 5 }, 4);
+	ring_send(&t.a, f.bytes, FRAME, 1);
+	EXPECT_EQ(ring_receive(&t.a, got), (uint32_t)FRAME);
+	EXPECT_MEMEQ(got, ((const uint8_t[]){ 2, 0, 0, 0, 0x77, 2 }), 6);
+	EXPECT_MEMEQ(got + 6, t.info.mac, 6);
+	run_ip("ip neigh del 10.77.0.2 dev %s", t.info.name);
+	for (unsigned i = 0; i < 2000; i++) {
+		if (sluice_neighbour_get(t.a.ifindex, &neighbour, &known) != 0)
+			break;
+		usleep(1000);
+	}
+	ring_send(&t.a, f.bytes, FRAME, 1);
+	await(&t.a, SLUICE_NO_NEIGHBOUR, 1);
 	twin_close(&t);
 }
 
