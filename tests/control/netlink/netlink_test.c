@@ -729,3 +729,84 @@ TEST(netlink, garbage_is_refused_or_the_kernels)
 	}
 	end();
 }
+
+/* ---- with the port's kernel interface beside it ---- */
+
+static bool begin_twin(void)
+{
+	const struct sluice_port_options options = { .kernel_twin = SLUICE_TWIN_REQUIRE };
+	const char *reason;
+
+	if (ring_eal() != 0) {
+		sl_test_fail(__FILE__, __LINE__, "no EAL");
+		return false;
+	}
+	if (!world_open(&worlds[KERNEL], &worlds[SLUICE], 0, &reason)) {
+		sl_test_skip(__FILE__, __LINE__, "%s", reason);
+		return false;
+	}
+	if (ring_port_open_as(&port, 1, &options) != 0) {
+		sl_test_skip(__FILE__, __LINE__, "this user may not make a kernel interface");
+		return false;
+	}
+	worlds[SLUICE].ifindex = port.ifindex;
+	return true;
+}
+
+static const char *ask_xdp(const struct xdp *xdp)
+{
+	static _Alignas(4) uint8_t bytes[4096];
+
+	build_xdp(&worlds[SLUICE], xdp, (struct nlmsghdr *)bytes);
+	world_ask(&worlds[SLUICE], (struct nlmsghdr *)bytes, answers[SLUICE]);
+	return answers[SLUICE];
+}
+
+/* IFLA_XDP with the port's MTU: one part is the kernel's. */
+static const char *ask_both_parts(enum fd fd, uint32_t mtu)
+{
+	static _Alignas(4) uint8_t bytes[4096];
+	struct nlmsghdr *message = (struct nlmsghdr *)bytes;
+
+	build_xdp(&worlds[SLUICE], &(struct xdp)SET(fd), message);
+	mnl_attr_put_u32(message, IFLA_MTU, mtu);
+	world_ask(&worlds[SLUICE], message, answers[SLUICE]);
+	return answers[SLUICE];
+}
+
+TEST(netlink, a_twin_is_the_kernels_but_for_the_programs)
+{
+	static const char shown[] = "16 flags 2  xdp={ 5 2=01 4 }\n3 flags 2 done 0\n";
+	const struct tc qdisc = NEWQ(CREATE, QDISC, .kind = "clsact");
+	const struct tc root = { RTM_NEWQDISC, CREATE, TC_H_ROOT, 0x10000, .kind = "tbf" };
+	const struct tc list = { RTM_GETQDISC, NLM_F_DUMP };
+	static _Alignas(4) uint8_t bytes[4096];
+	struct nlmsghdr *message = (struct nlmsghdr *)bytes;
+
+	if (!begin_twin())
+		return;
+	EXPECT_CONTAINS(ask_xdp(&(struct xdp)SET(XDP0)), "error 0\n");
+	EXPECT_STREQ(ask_xdp(&(struct xdp){ RTM_GETLINK, NLM_F_DUMP }), shown);
+	EXPECT_CONTAINS(ask_xdp(&(struct xdp){ RTM_GETLINK }), "xdp={ 5 2=01 4 }");
+	EXPECT_CONTAINS(ask_both_parts(NEGATIVE, 1300), "error 0\n");
+	EXPECT_CONTAINS(ask_xdp(&(struct xdp){ RTM_GETLINK }), "xdp={ 2=00 }");
+	/* What the kernel refuses is not done in part. */
+	EXPECT_CONTAINS(ask_both_parts(XDP0, 1), "error -22");
+	EXPECT_CONTAINS(ask_xdp(&(struct xdp){ RTM_GETLINK }), "xdp={ 2=00 }");
+	build_tc(&worlds[SLUICE], &qdisc, message);
+	world_ask(&worlds[SLUICE], message, answers[SLUICE]);
+	EXPECT_CONTAINS(answers[SLUICE], "error 0\n");
+	build_tc(&worlds[SLUICE], &list, message);
+	world_ask(&worlds[SLUICE], message, answers[SLUICE]);
+	EXPECT_CONTAINS(answers[SLUICE], "handle ffff0000 info 1 1=636c7361637400");
+	build_tc(&worlds[SLUICE], &root, message);
+	world_ask(&worlds[SLUICE], message, answers[SLUICE]);
+	EXPECT_STREQ(answers[SLUICE], "passed\n");
+	/* Elsewhere the number is somebody else's. */
+	worlds[SLUICE].elsewhere = true;
+	EXPECT_STREQ(ask_xdp(&(struct xdp)SET(XDP0)), "passed\n");
+	build_tc(&worlds[SLUICE], &qdisc, message);
+	world_ask(&worlds[SLUICE], message, answers[SLUICE]);
+	EXPECT_STREQ(answers[SLUICE], "passed\n");
+	end();
+}

@@ -210,9 +210,10 @@ static void ask_for_service(
 
 static void ask_service(struct world *world, struct nlmsghdr *request, struct text *text)
 {
-	struct sl_netlink_socket socket = {
-		.portid = 77, .ext_ack = true, .with_twins = true, .privileged = world->privileged
-	};
+	struct sl_netlink_socket socket = { .portid = 77,
+		.ext_ack = true,
+		.with_twins = !world->elsewhere,
+		.privileged = world->privileged };
 	struct sl_netlink_list out = { 0 }, kernel = { 0 };
 	enum sl_netlink_verdict verdict;
 	size_t cursor = 0, len;

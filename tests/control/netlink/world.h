@@ -20,6 +20,7 @@ struct world {
 	int none; /* a number that is not open */
 	int foreign; /* a descriptor that is no program */
 	bool privileged;
+	bool elsewhere; /* in another network namespace than the ports' twins */
 };
 
 /* Both, the kernel's in a network namespace that the process is in from then on. */
