@@ -39,5 +39,15 @@ extern const size_t sl_supervised_count;
  */
 #define SL_CALL_OWN_MMAP 0x0800 /* MAP_DENYWRITE */
 
+/* The same for socket(2): a bit of its third argument that is none of an int's. */
+#define SL_CALL_OWN_SOCKET (1ull << 32)
+
+/*
+ * A filter cannot see what a descriptor is, but which number it has: netlink sockets have those of a
+ * window, where programs have few others, select(2) still takes them, and the usual limit is not
+ * reached.
+ */
+enum { SL_CALL_WINDOW = 960, SL_CALL_WINDOW_SIZE = 64 };
+
 /* The row that a call is notified for; NULL when there is none. */
 const struct sl_supervised *sl_supervised_find(int nr, const uint64_t *args);

@@ -42,7 +42,11 @@ modes() {
 	done
 }
 
-start_daemon || exit 1
+launch() {
+	start_daemon --no-huge -m 64 --no-shconf --no-pci --vdev net_null0 --
+}
+
+launch || exit 1
 if ! "$sluice" run --seccomp -- true 2>"$work/out"; then
 	grep -q 'cannot supervise' "$work/out" || { cat "$work/out" && exit 1; }
 	cat "$work/out"
@@ -90,6 +94,21 @@ run 0 'received 2000 wrong 0' -- "$programs/ring_reader_static" "$objects/record
 run 0 'sent 8500 drained 8500' -- "$programs/ring_writer_static" \
 	"$objects/client/user_ring.bpf.o"
 [ "$(id -u)" != 0 ] || modes dropped
+# rtnetlink, and the names of interfaces; the same program at an interface of the kernel first.
+if [ "$(id -u)" = 0 ]; then
+	unshare -n sh -c 'ip link add net_null0 type veth && exec "$@"' sh \
+		"$programs/attach_static" net_null0 "$programs/attached.bpf.o" >"$work/out" 2>&1 ||
+		{ echo "attach_static: the kernel does otherwise:" && cat "$work/out" && failed=1; }
+	run 0 'attached and detached' -- "$programs/attach_static" net_null0 \
+		"$programs/attached.bpf.o"
+	run 0 'attached and detached' -- unshare -rn "$programs/attach_static" net_null0 \
+		"$programs/attached.bpf.o"
+fi
+for show in "ip link show dev net_null0" "ip addr" "ip route" "tc qdisc show"; do
+	"$sluice" run -- $show >"$work/preloaded" 2>&1
+	"$sluice" run --seccomp -- $show >"$work/out" 2>&1
+	diff "$work/preloaded" "$work/out" || { echo "$show differs" && failed=1; }
+done
 # As in a container.
 if unshare -Urpfm --mount-proc true 2>/dev/null; then
 	run 0 'received 1000 lost 0 wrong 0' -- unshare -Urpfm --mount-proc \
@@ -143,7 +162,7 @@ if [ -x "$bpftool" ]; then
 		# What numbers and times are in it, and what comes by /proc/self/fdinfo, differs.
 		sed -i -e 's/memlock [0-9]*B *//' -e 's/[0-9]\{4\}-[^ ]*//' -e 's/[0-9]\+//g' "$work/out$how"
 		stop_daemon
-		start_daemon || exit 1
+		launch || exit 1
 	done
 	diff "$work/out" "$work/out--seccomp" || { echo "bpftool's output differs" && failed=1; }
 fi
