@@ -33,10 +33,15 @@ static const struct handler {
 static const struct handler *find(const struct nlmsghdr *request)
 {
 	for (unsigned i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
+		size_t head = handlers[i].head;
+
+		if (handlers[i].type != request->nlmsg_type)
+			continue;
+		/* The kernel lists links for who names a family only, as Go's net does. */
+		if (request->nlmsg_type == RTM_GETLINK && request->nlmsg_flags & NLM_F_DUMP)
+			head = sizeof(struct rtgenmsg);
 		/* What is too short for its header the kernel knows how to refuse. */
-		if (handlers[i].type == request->nlmsg_type)
-			return request->nlmsg_len >= NLMSG_LENGTH(handlers[i].head) ? &handlers[i]
-										    : NULL;
+		return request->nlmsg_len >= NLMSG_LENGTH(head) ? &handlers[i] : NULL;
 	}
 	return NULL;
 }
