@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /*
  * An ordinary libbpf program: attaches the XDP and the TC program of its object to an interface by
@@ -60,6 +61,19 @@ static void attach_tc(int ifindex, int fd)
 	CHECK(bpf_tc_hook_destroy(&hook) == 0);
 }
 
+/* The list of all interfaces has it too, and lo. */
+static void find_in_list(const char *name)
+{
+	struct if_nameindex *all = if_nameindex();
+	unsigned found = 0;
+
+	CHECK(all);
+	for (struct if_nameindex *i = all; i->if_index; i++)
+		found += strcmp(i->if_name, name) == 0 || strcmp(i->if_name, "lo") == 0;
+	CHECK(found == 2);
+	if_freenameindex(all);
+}
+
 int main(int argc, char **argv)
 {
 	struct bpf_object *object;
@@ -70,6 +84,7 @@ int main(int argc, char **argv)
 		return 2;
 	ifindex = (int)if_nametoindex(argv[1]);
 	CHECK(ifindex > 0);
+	find_in_list(argv[1]);
 	libbpf_set_print(NULL);
 	object = bpf_object__open_file(argv[2], NULL);
 	CHECK(object && bpf_object__load(object) == 0);

@@ -126,7 +126,7 @@ if command -v go >/dev/null && [ -d /usr/share/gocode/src/github.com/cilium/ebpf
 	(cd "$here/go_reader" && GO111MODULE=off GOPATH=/usr/share/gocode CGO_ENABLED=0 \
 		GOCACHE="$build/go-cache" go build -o "$work/go_reader" .) || failed=1
 	pins=
-	[ "$(id -u)" != 0 ] || pins=/sys/fs/bpf/sluice_go/pins
+	[ "$(id -u)" != 0 ] || pins="/sys/fs/bpf/sluice_go/pins net_null0"
 	run 0 'events 500 records 500 map counts' -- "$work/go_reader" \
 		"$objects/events.bpf.o" "$objects/records.bpf.o" $pins
 else

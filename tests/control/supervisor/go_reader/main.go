@@ -5,12 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/perf"
 	"github.com/cilium/ebpf/ringbuf"
 )
@@ -132,6 +134,23 @@ func pins(coll *ebpf.Collection, dir string) {
 	check(os.Remove(dir), "rmdir")
 }
 
+// By a link, to an interface that Go looks up.
+func attach(coll *ebpf.Collection, name string) {
+	iface, err := net.InterfaceByName(name)
+	check(err, name)
+	l, err := link.AttachXDP(link.XDPOptions{Program: coll.Programs["count"], Interface: iface.Index})
+	check(err, "attach")
+	info, err := l.Info()
+	check(err, "link info")
+	if info.XDP().Ifindex != uint32(iface.Index) {
+		check(fmt.Errorf("%d", info.XDP().Ifindex), "link's interface")
+	}
+	if _, err := link.AttachXDP(link.XDPOptions{Program: coll.Programs["count"], Interface: iface.Index}); err == nil {
+		check(errors.New("attached"), "attach again")
+	}
+	check(l.Close(), "close link")
+}
+
 func main() {
 	events := load(os.Args[1])
 	perfEvents(events)
@@ -140,6 +159,9 @@ func main() {
 	together(events)
 	if len(os.Args) > 3 {
 		pins(events, os.Args[3])
+	}
+	if len(os.Args) > 4 {
+		attach(events, os.Args[4])
 	}
 	info, err := events.Maps["counts"].Info()
 	check(err, "info")
