@@ -337,6 +337,7 @@ static int get_list(struct map_command *c, const struct sl_map_elements *e)
 		const uint8_t *key = e->keys + i * c->map.info.key_size;
 
 		err = bpf_map_lookup_elem(c->map.fd, key, values);
+		c->cpu = e->cpus[i];
 		if (err == 0)
 			err = print_element(c, key, values);
 		missing += err == -ENOENT;

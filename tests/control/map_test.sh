@@ -87,6 +87,7 @@ elements() {
 	say map get pinned $p 1 --sum
 	say map get pinned $p 1 --json
 	say map dump pinned $p @1
+	printf '1 @1\n1\n' | say map get pinned $p -
 	say map get pinned $p 1 @4096
 	say map get pinned $a 1 @1
 	say map set pinned $ph bytes=hex:01020304 port=7 @0
