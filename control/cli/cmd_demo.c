@@ -435,11 +435,31 @@ static int set_up(struct demo *demo)
 	return 0;
 }
 
+static const char help[] =
+	"Usage: sluice demo --capture FILE [--seconds N] [--json FILE] [--output DIR]\n"
+	"\n"
+	"Replays a capture into a port, classifies it with a chain of tail calls, samples it\n"
+	"into perf rings, replaces programs in the jump table all the while, and accounts for\n"
+	"every packet.\n"
+	"\n"
+	"Options:\n"
+	"  --capture FILE  the packets, a pcap file\n"
+	"  --seconds N     how long (15)\n"
+	"  --json FILE     write the result there too, as JSON\n"
+	"  --output DIR    where the result's page and what was sent go (sluice-demo)\n"
+	"  --help          print this text\n"
+	"\n"
+	"Exit status: 0; 1 when it fails or packets are not accounted for, 2 for wrong\n"
+	"arguments.\n";
+
 int sl_cmd_demo(int argc, char **argv)
 {
 	struct demo demo = { .seconds = SECONDS_DEFAULT, .output = "sluice-demo" };
-	int status = parse(&demo, argc, argv);
+	int status;
 
+	if (sl_cli_helps(argc, argv, help))
+		return 0;
+	status = parse(&demo, argc, argv);
 	if (status)
 		return status;
 	signal(SIGINT, on_signal);

@@ -322,6 +322,8 @@ int sl_cmd_forward(int argc, char **argv)
 	struct forward f = { 0 };
 	int eal_argc = 0, status;
 
+	if (sl_cli_helps(argc, argv, help))
+		return 0;
 	while (eal_argc < argc && strcmp(argv[eal_argc], "--") != 0)
 		eal_argc++;
 	/* Without "--" there are no EAL options, as long as all of them are ours. */

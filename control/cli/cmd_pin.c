@@ -77,11 +77,26 @@ static int remove_pin(const char *path)
 	return 0;
 }
 
+static const char help[] =
+	"Usage: sluice pin list [--json] [PATH]\n"
+	"       sluice pin rm PATH\n"
+	"\n"
+	"Shows the maps, programs and links that are pinned, below PATH or everywhere, and\n"
+	"removes a pin. Pins hold their object when no process does.\n"
+	"\n"
+	"Options:\n"
+	"  --json  kind, id, name, owner, mode and path, as a JSON array\n"
+	"  --help  print this text\n"
+	"\n"
+	"Exit status: 0; 1 when it fails, 2 for wrong arguments.\n";
+
 int sl_cmd_pin(int argc, char **argv)
 {
 	const char *what = argc > 0 ? argv[0] : NULL, *path = NULL;
 	bool json = false, rm = what && strcmp(what, "rm") == 0;
 
+	if (sl_cli_helps(argc, argv, help))
+		return 0;
 	if (!what)
 		return sl_cli_usage("pin: say list or rm");
 	if (!rm && strcmp(what, "list") != 0)

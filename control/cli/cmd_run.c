@@ -58,6 +58,21 @@ static int supervise(char *const *argv)
 	return sl_supervisor_run(&options);
 }
 
+static const char help[] =
+	"Usage: sluice run [--local | --seccomp] [--] COMMAND [ARGUMENTS]\n"
+	"\n"
+	"Runs COMMAND, an unmodified program, and what it starts, with its bpf(2),\n"
+	"perf_event_open(2) and rtnetlink answered by sluiced. See sluice-run(1).\n"
+	"\n"
+	"Options:\n"
+	"  --local    by a data plane of its own, inside the process and without ports\n"
+	"  --seccomp  by a supervisor: for programs that are statically linked or make\n"
+	"             system calls without libc, as those in Go do\n"
+	"  --help     print this text\n"
+	"\n"
+	"Exit status: that of COMMAND; 1 when there is no daemon, 2 for wrong arguments,\n"
+	"126 when COMMAND cannot be run so, 127 when it is not found.\n";
+
 int sl_cmd_run(int argc, char **argv)
 {
 	char library[PATH_MAX], command[PATH_MAX], reason[SL_DAEMON_REASON];
@@ -65,6 +80,8 @@ int sl_cmd_run(int argc, char **argv)
 	bool local = false, seccomp = false;
 	int i, err;
 
+	if (sl_cli_helps(argc, argv, help))
+		return 0;
 	for (i = 0; i < argc && argv[i][0] == '-'; i++) {
 		if (strcmp(argv[i], "--") == 0) {
 			i++;

@@ -65,18 +65,37 @@ int sl_cli_fail(const char *fmt, ...)
 	return 1;
 }
 
+bool sl_cli_helps(int argc, char **argv, const char *text)
+{
+	if (argc < 1 || (strcmp(argv[0], "--help") != 0 && strcmp(argv[0], "-h") != 0))
+		return false;
+	fputs(text, stdout);
+	return true;
+}
+
+static const struct sl_verb *find_verb(const char *name)
+{
+	for (unsigned i = 0; i < VERBS; i++) {
+		if (strcmp(verbs[i].name, name) == 0)
+			return &verbs[i];
+	}
+	return NULL;
+}
+
 static int cmd_help(int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	puts("Usage: sluice VERB [ARGUMENTS]\n\nVerbs:");
-	for (unsigned i = 0; i < VERBS; i++) {
-		const struct sl_verb *v = &verbs[i];
-		int width = printf("  %s%s%s", v->name, v->arguments ? " " : "",
-			v->arguments ? v->arguments : "");
+	static char option[] = "--help";
+	char *asks_for_help[] = { option, NULL };
+	const struct sl_verb *verb;
 
-		printf("%*s%s\n", width < 36 ? 36 - width : 1, "", v->summary);
+	if (argc > 0) {
+		verb = find_verb(argv[0]);
+		return verb ? verb->run(1, asks_for_help)
+			    : sl_cli_usage("unknown verb '%s'", argv[0]);
 	}
+	puts("Usage: sluice VERB [ARGUMENTS]\n\nVerbs ('sluice help VERB' tells more):");
+	for (unsigned i = 0; i < VERBS; i++)
+		printf("  %-10s%s\n", verbs[i].name, verbs[i].summary);
 	return 0;
 }
 
@@ -100,14 +119,10 @@ static const char *verb_name(const char *arg)
 
 int main(int argc, char **argv)
 {
-	const char *name;
+	const struct sl_verb *verb;
 
 	if (argc < 2)
 		return sl_cli_usage("no verb given");
-	name = verb_name(argv[1]);
-	for (unsigned i = 0; i < VERBS; i++) {
-		if (strcmp(verbs[i].name, name) == 0)
-			return verbs[i].run(argc - 2, argv + 2);
-	}
-	return sl_cli_usage("unknown verb '%s'", argv[1]);
+	verb = find_verb(verb_name(argv[1]));
+	return verb ? verb->run(argc - 2, argv + 2) : sl_cli_usage("unknown verb '%s'", argv[1]);
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdbool.h>
+
 /*
  * One row per verb of the command. A verb lives in a file of its own, cmd_NAME.c, and gets the
  * arguments after its name; it returns the exit status: 0, 1 for a failure that it has reported in
@@ -20,6 +22,9 @@ int sl_cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int sl_cli_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 int sl_cmd_agent(int argc, char **argv);
+/* Whether the first argument asks for help, which is then printed. */
+bool sl_cli_helps(int argc, char **argv, const char *text);
+
 int sl_cmd_demo(int argc, char **argv);
 int sl_cmd_exec(int argc, char **argv);
 int sl_cmd_port(int argc, char **argv);
