@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
@@ -13,10 +14,12 @@
 #include "packet.h"
 #include "port.h"
 #include "redirect.h"
+#include "twin.h"
 
 /*
  * bpf_redirect_neigh: the link-layer header is filled in for the next hop, as the kernel's IP output
- * does it, with the difference that nobody asks for a neighbour that is not known.
+ * does it, with the difference that packets do not wait for a neighbour that is not known: behind a
+ * kernel twin it is asked for, for those that come after.
  */
 
 struct hop {
@@ -145,6 +148,8 @@ int sl_neighbour_fill(struct sl_ctx *ctx, const struct sl_port *port)
 		return SLUICE_NO_NEIGHBOUR;
 	if (!group_address(&hop, mac)) {
 		neighbour = sl_neighbour_resolve(interface, hop.family, hop.address);
+		if (port->twin && (!neighbour || neighbour->info.state & NUD_STALE))
+			sl_twin_want(port->twin, hop.family, hop.address);
 		if (!neighbour)
 			return SLUICE_NO_NEIGHBOUR;
 		memcpy(mac, neighbour->info.lladdr, sizeof(mac));

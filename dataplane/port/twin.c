@@ -38,6 +38,7 @@ enum {
 	SLEEP_MIN_US = 10,
 	SLEEP_MAX_US = 250,
 	CHORES_MS = 200, /* between looks at links and at what was lost */
+	WANTED_MS = 10, /* between looks for neighbours */
 	NAME_RETRIES = 50, /* while the twin of a process that has just ended goes away */
 	NAME_PAUSE_US = 20000,
 };
@@ -56,7 +57,8 @@ static struct {
 	bool follows; /* we made the tables of routes the kernel's */
 	pid_t tid;
 	int kick_fd;
-	struct mnl_socket *home, *events; /* where twins are: to ask, and to be told */
+	/* Where twins are: for who has the ports' lock, for the thread, and to be told. */
+	struct mnl_socket *home, *asking, *events;
 	struct mnl_socket *inner; /* where their inner ends are */
 
 	/* Under the mutex. */
@@ -68,7 +70,7 @@ static struct {
 	struct sl_list twins;
 	unsigned count;
 	struct sl_twin_area *area;
-	struct timespec chores; /* when they are due */
+	struct timespec chores, wants; /* when they are due */
 	bool stop;
 } st = {
 	.mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -175,6 +177,23 @@ static void look_at_all(void)
 	}
 }
 
+/* What workers would know, at most once in WANTED_MS: each costs a request. */
+static void ask_for_wanted(struct sl_twin *twin)
+{
+	if (!__atomic_load_n(&twin->any_wanted, __ATOMIC_ACQUIRE))
+		return;
+	__atomic_store_n(&twin->any_wanted, 0, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < SL_TWIN_WANTED; i++) {
+		struct sl_twin_want *w = &twin->wanted[i];
+
+		if (__atomic_load_n(&w->state, __ATOMIC_ACQUIRE) != SL_WANT_ASKED)
+			continue;
+		if (twin->up && !twin->gone)
+			sl_twin_link_use_neighbour(st.asking, twin->ifindex, w->family, w->address);
+		__atomic_store_n(&w->state, SL_WANT_FREE, __ATOMIC_RELEASE);
+	}
+}
+
 /* A port without a link is an interface without a carrier. */
 static void follow_carrier(struct sl_twin *twin)
 {
@@ -200,10 +219,29 @@ static void do_chores(bool told)
 	}
 }
 
-static bool are_due(const struct timespec *now)
+static bool is_due(const struct timespec *when, const struct timespec *now)
 {
-	return now->tv_sec > st.chores.tv_sec ||
-	       (now->tv_sec == st.chores.tv_sec && now->tv_nsec >= st.chores.tv_nsec);
+	return now->tv_sec > when->tv_sec ||
+	       (now->tv_sec == when->tv_sec && now->tv_nsec >= when->tv_nsec);
+}
+
+static void put_off(struct timespec *when, const struct timespec *now, unsigned ms)
+{
+	*when = *now;
+	when->tv_nsec += ms * 1000000l;
+	when->tv_sec += when->tv_nsec / 1000000000;
+	when->tv_nsec %= 1000000000;
+}
+
+static void look_for_wanted(const struct timespec *now)
+{
+	struct sl_twin *twin;
+
+	if (!is_due(&st.wants, now))
+		return;
+	sl_list_for_each (twin, &st.twins, node)
+		ask_for_wanted(twin);
+	put_off(&st.wants, now, WANTED_MS);
 }
 
 static void look_after(bool told)
@@ -211,7 +249,8 @@ static void look_after(bool told)
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	if (!told && !are_due(&now))
+	look_for_wanted(&now);
+	if (!told && !is_due(&st.chores, &now))
 		return;
 	if (!sl_port_trylock()) {
 		if (told)
@@ -220,10 +259,7 @@ static void look_after(bool told)
 	}
 	do_chores(told);
 	sl_port_unlock();
-	st.chores = now;
-	st.chores.tv_nsec += CHORES_MS * 1000000l;
-	st.chores.tv_sec += st.chores.tv_nsec / 1000000000;
-	st.chores.tv_nsec %= 1000000000;
+	put_off(&st.chores, &now, CHORES_MS);
 }
 
 /* Until there is something from the kernel, an errand, or the time is over. */
@@ -340,11 +376,13 @@ static void close_sockets(void)
 {
 	if (st.home)
 		mnl_socket_close(st.home);
+	if (st.asking)
+		mnl_socket_close(st.asking);
 	if (st.events)
 		mnl_socket_close(st.events);
 	if (st.kick_fd > 0)
 		close(st.kick_fd);
-	st.home = st.events = NULL;
+	st.home = st.asking = st.events = NULL;
 	st.kick_fd = -1;
 }
 
@@ -379,6 +417,8 @@ static int start(const char **ret_what)
 	*ret_what = "talk to rtnetlink";
 	st.kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = st.kick_fd < 0 ? -errno : sl_twin_link_open(0, &st.home);
+	if (!err)
+		err = sl_twin_link_open(0, &st.asking);
 	if (!err)
 		err = sl_twin_link_open(RTMGRP_LINK, &st.events);
 	if (!err) {

@@ -18,7 +18,21 @@ struct sl_twin_area;
  * receives bursts on packet sockets. It lives on CPUs that no worker has, and sleeps for some tens of
  * microseconds at a time when there is nothing to do, as no worker may wake it.
  */
+enum { SL_TWIN_WANTED = 16 };
+enum sl_twin_want_state { SL_WANT_FREE, SL_WANT_TAKEN, SL_WANT_ASKED };
+
 struct sl_twin {
+	/*
+	 * Neighbours that workers would know: taken by a worker (FREE to TAKEN), filled (ASKED), and
+	 * asked for by the thread (FREE), once in a while.
+	 */
+	struct sl_twin_want {
+		uint32_t state;
+		uint16_t family;
+		uint8_t address[16];
+	} wanted[SL_TWIN_WANTED];
+	uint32_t any_wanted;
+
 	/* Immutable. */
 	struct rte_ring *to_kernel; /* any worker to the thread */
 	struct rte_ring *from_kernel; /* the thread to one worker */
@@ -62,6 +76,11 @@ SL_WORKER void sl_twin_burst(
 	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n);
 SL_WORKER void sl_twin_put(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt);
 SL_WORKER void sl_twin_flush(struct sl_worker *worker);
+/*
+ * Makes the kernel look for a neighbour, or see whether it is still there, as a packet of its own
+ * would. Forgotten when there are too many to look for.
+ */
+SL_WORKER void sl_twin_want(struct sl_twin *twin, uint16_t family, const void *address);
 /* What the kernel sends: through the port's egress filters, and out. */
 SL_WORKER void sl_twin_poll(struct sl_worker *worker, struct sl_port *port);
 

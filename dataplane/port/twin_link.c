@@ -4,6 +4,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <linux/veth.h>
@@ -13,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "interface.h"
 #include "offload.h"
 
 enum {
@@ -211,6 +213,23 @@ int sl_twin_link_set_mac(
 
 	mnl_attr_put(m, IFLA_ADDRESS, sizeof(*mac), mac);
 	return change(socket, m);
+}
+
+void sl_twin_link_use_neighbour(
+	struct mnl_socket *home, uint32_t ifindex, uint16_t family, const void *address)
+{
+	char buffer[MESSAGE];
+	struct nlmsghdr *m = mnl_nlmsg_put_header(buffer);
+	struct ndmsg *n = mnl_nlmsg_put_extra_header(m, sizeof(*n));
+
+	m->nlmsg_type = RTM_NEWNEIGH;
+	m->nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE;
+	m->nlmsg_seq = 1;
+	n->ndm_family = (uint8_t)family;
+	n->ndm_ifindex = (int)ifindex;
+	n->ndm_flags = NTF_USE;
+	mnl_attr_put(m, NDA_DST, sl_ip_bytes(family), address);
+	change(home, m);
 }
 
 void sl_twin_link_mute(struct mnl_socket *inner, uint32_t ifindex)

@@ -45,6 +45,9 @@ SL_CONTROL int sl_twin_link_set_up(struct mnl_socket *socket, uint32_t ifindex, 
 SL_CONTROL int sl_twin_link_set_mtu(struct mnl_socket *socket, uint32_t ifindex, uint16_t mtu);
 SL_CONTROL int sl_twin_link_set_mac(
 	struct mnl_socket *socket, uint32_t ifindex, const struct rte_ether_addr *mac);
+/* As if the kernel had a packet for the neighbour; for how that ends it does not wait. */
+SL_CONTROL void sl_twin_link_use_neighbour(
+	struct mnl_socket *home, uint32_t ifindex, uint16_t family, const void *address);
 /* The inner end is no member of any network: no ARP, no IPv6 address of its own. */
 SL_CONTROL void sl_twin_link_mute(struct mnl_socket *inner, uint32_t ifindex);
 /* The kernel does itself what a packet socket's header has no words for. */

@@ -1,6 +1,9 @@
+#include <string.h>
+
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
+#include "interface.h"
 #include "offload.h"
 #include "packet.h"
 #include "transmit.h"
@@ -78,6 +81,31 @@ void sl_twin_put(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf
 		buffer->port = port;
 	}
 	buffer->pkts[buffer->count++] = pkt;
+}
+
+void sl_twin_want(struct sl_twin *twin, uint16_t family, const void *address)
+{
+	unsigned len = sl_ip_bytes(family);
+	struct sl_twin_want *room = NULL;
+
+	for (unsigned i = 0; i < SL_TWIN_WANTED; i++) {
+		struct sl_twin_want *w = &twin->wanted[i];
+		uint32_t state = __atomic_load_n(&w->state, __ATOMIC_ACQUIRE);
+
+		if (state == SL_WANT_FREE && !room)
+			room = w;
+		if (state == SL_WANT_ASKED && w->family == family &&
+			memcmp(w->address, address, len) == 0)
+			return;
+	}
+	if (!room || !__atomic_compare_exchange_n(&room->state, &(uint32_t){ SL_WANT_FREE },
+			     SL_WANT_TAKEN, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return;
+	room->family = family;
+	memcpy(room->address, address, len);
+	/* Pairs with the thread's load in ask_for_wanted. */
+	__atomic_store_n(&room->state, SL_WANT_ASKED, __ATOMIC_RELEASE);
+	__atomic_store_n(&twin->any_wanted, 1, __ATOMIC_RELEASE);
 }
 
 void sl_twin_poll(struct sl_worker *worker, struct sl_port *port)

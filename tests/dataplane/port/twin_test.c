@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <linux/if_packet.h>
+#include <linux/neighbour.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <pthread.h>
@@ -484,6 +485,24 @@ static void run_ip(const char *format, const char *name)
 	EXPECT_EQ(system(command), 0);
 }
 
+/* The request turned round, passed by the hooks: the filter goes for it. */
+static void answer_arp(struct twin_bed *t, uint8_t *arp)
+{
+	static const uint8_t mac[6] = { 2, 0, 0, 0, 0x77, 3 };
+	uint8_t sender[10], target[4];
+
+	EXPECT_EQ(sluice_tc_del(t->a.ifindex, SLUICE_TC_INGRESS, 0, 0), 0);
+	memcpy(sender, arp + 22, sizeof(sender));
+	memcpy(target, arp + 38, sizeof(target));
+	memcpy(arp, sender, 6);
+	memcpy(arp + 6, mac, 6);
+	arp[21] = 2;
+	memcpy(arp + 22, mac, 6);
+	memcpy(arp + 28, target, 4);
+	memcpy(arp + 32, sender, sizeof(sender));
+	ring_send(&t->a, arp, 60, 1);
+}
+
 /* Programs look routes and neighbours up that ip(8) has given the twin. */
 TEST(twin, the_kernels_routes_and_neighbours_are_the_ports)
 {
@@ -514,6 +533,7 @@ TEST(twin, the_kernels_routes_and_neighbours_are_the_ports)
 	EXPECT_EQ(ring_receive(&t.a, got), (uint32_t)FRAME);
 	EXPECT_MEMEQ(got, ((const uint8_t[]){ 2, 0, 0, 0, 0x77, 2 }), 6);
 	EXPECT_MEMEQ(got + 6, t.info.mac, 6);
+	await_running(t.info.name);
 	run_ip("ip neigh del 10.77.0.2 dev %s", t.info.name);
 	for (unsigned i = 0; i < 2000; i++) {
 		if (sluice_neighbour_get(t.a.ifindex, &neighbour, &known) != 0)
@@ -522,6 +542,18 @@ TEST(twin, the_kernels_routes_and_neighbours_are_the_ports)
 	}
 	ring_send(&t.a, f.bytes, FRAME, 1);
 	await(&t.a, SLUICE_NO_NEIGHBOUR, 1);
+	/* It is asked for; once the answer has come in, the next packet knows it. */
+	EXPECT_EQ(ring_receive(&t.a, got), 42u);
+	EXPECT_MEMEQ(got + 12, ((const uint8_t[]){ 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1 }), 10);
+	EXPECT_MEMEQ(got + 38, neighbour.bytes, 4);
+	answer_arp(&t, got);
+	for (unsigned i = 0; i < 2000; i++) {
+		if (sluice_neighbour_get(t.a.ifindex, &neighbour, &known) == 0 &&
+			known.state == NUD_REACHABLE)
+			break;
+		usleep(1000);
+	}
+	EXPECT_MEMEQ(known.lladdr, ((const uint8_t[]){ 2, 0, 0, 0, 0x77, 3 }), 6);
 	twin_close(&t);
 }
 
