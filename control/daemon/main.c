@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 
 #include <sluice/dataplane.h>
 #include <sluice/pin.h>
+#include <sluice/state.h>
 
 #include "bpffs.h"
 #include "commands.h"
@@ -32,6 +34,8 @@ static const char help[] =
 	"  --group NAME     the group that may use it (sluice, if there is one)\n"
 	"  --config FILE    commands to run at the start, one per line, as one would type them:\n"
 	"                   sluice port add ..., ip link set ... xdp ..., tc filter add ...\n"
+	"  --state DIR      keep what is pinned there when the daemon ends, and take it from there when\n"
+	"                   it starts (a directory in memory, as /run/sluice/state)\n"
 	"  --workers N      how many workers (one per CPU but the first)\n"
 	"  --metrics ADDRESS:PORT\n"
 	"                   serve figures to monitoring systems at http://ADDRESS:PORT/metrics, in\n"
@@ -44,7 +48,7 @@ static const char help[] =
 
 struct options {
 	struct sl_server_options server;
-	const char *config, *group, *metrics;
+	const char *config, *group, *metrics, *state;
 	unsigned workers;
 	struct sluice_port_options ports; /* those of the EAL */
 	int eal_argc;
@@ -99,6 +103,7 @@ static int parse_own(struct options *o, int argc, char **argv)
 		{ "group", required_argument, NULL, 'g' },
 		{ "config", required_argument, NULL, 'c' },
 		{ "twin", required_argument, NULL, 't' },
+		{ "state", required_argument, NULL, 'S' },
 		{ "workers", required_argument, NULL, 'w' },
 		{ "metrics", required_argument, NULL, 'm' },
 		{ "version", no_argument, NULL, 'V' },
@@ -122,6 +127,9 @@ static int parse_own(struct options *o, int argc, char **argv)
 			break;
 		case 't':
 			status = parse_twin(optarg, &o->ports.kernel_twin);
+			break;
+		case 'S':
+			o->state = optarg;
 			break;
 		case 'w':
 			status = parse_workers(optarg, &o->workers);
@@ -204,18 +212,43 @@ static int start_bpffs(const struct sl_server_options *server)
 	return err;
 }
 
-static int serve(const struct options *o, const sigset_t *signals)
+/* A state that is bad has been said to be, and put away: without it one can start as well. */
+static void load_state(const char *dir)
+{
+	struct sluice_state_report r;
+
+	if (dir && sluice_state_load(dir, &r) == 0)
+		sl_log(r.left_out ? SL_LOG_WARN : SL_LOG_INFO,
+			"took %u maps with %" PRIu64
+			" entries, %u programs and %u pins from %s; left out: %u",
+			r.maps, r.entries, r.progs, r.pins, dir, r.left_out);
+}
+
+static int save_state(const char *dir)
+{
+	struct sluice_state_report r;
+	int err;
+
+	if (!dir)
+		return 0;
+	/* Nothing may change any more. */
+	sluice_workers_stop();
+	err = sluice_state_save(dir, &r);
+	if (err)
+		sl_log(SL_LOG_ERROR, "cannot keep what is pinned in %s: %s", dir, strerror(-err));
+	else
+		sl_log(r.left_out ? SL_LOG_WARN : SL_LOG_INFO,
+			"kept %u maps with %" PRIu64
+			" entries, %u programs and %u pins in %s; left out: %u",
+			r.maps, r.entries, r.progs, r.pins, dir, r.left_out);
+	return err ? 1 : 0;
+}
+
+/* While clients are served. */
+static int run(const struct options *o, const sigset_t *signals)
 {
 	int status = 0, sig;
 
-	make_directory(o->server.path);
-	if (o->metrics && sl_metrics_start(o->metrics) != 0)
-		return 1;
-	if (start_bpffs(&o->server) != 0 || sl_server_start(&o->server) != 0) {
-		sluice_bpffs_stop();
-		sl_metrics_stop();
-		return 1;
-	}
 	if (o->config)
 		status = sl_commands_run(o->config, o->server.path, signals);
 	if (!status) {
@@ -224,6 +257,24 @@ static int serve(const struct options *o, const sigset_t *signals)
 	}
 	sd_notify(0, "STOPPING=1");
 	sl_server_stop();
+	return status;
+}
+
+static int serve(const struct options *o, const sigset_t *signals)
+{
+	int status;
+
+	make_directory(o->server.path);
+	if (o->metrics && sl_metrics_start(o->metrics) != 0)
+		return 1;
+	if (start_bpffs(&o->server) != 0) {
+		sl_metrics_stop();
+		return 1;
+	}
+	load_state(o->state);
+	status = sl_server_start(&o->server) == 0 ? run(o, signals) : 1;
+	if (save_state(o->state) != 0)
+		status = 1;
 	sluice_bpffs_stop();
 	sl_metrics_stop();
 	return status;

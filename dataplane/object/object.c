@@ -120,6 +120,13 @@ out:
 	return err;
 }
 
+void sl_object_start_ids(enum sl_object_type type, uint32_t id)
+{
+	pthread_mutex_lock(&lock);
+	tables[type].last_id = id - 1;
+	pthread_mutex_unlock(&lock);
+}
+
 static void unpublish(struct sl_object *obj)
 {
 	struct table *t = &tables[obj->type];

@@ -47,6 +47,12 @@ SL_CONTROL void sl_object_init(
 /* Gives the object an id, after which the id walks find it. -ENOSPC when ids have run out. */
 SL_CONTROL int sl_object_publish(struct sl_object *obj);
 
+/*
+ * The next object of this type gets this id, if it is free, and those after it go on from there: for
+ * what has had an id in another process.
+ */
+SL_CONTROL void sl_object_start_ids(enum sl_object_type type, uint32_t id);
+
 /* Returns obj. */
 SL_CONTROL struct sl_object *sl_object_ref(struct sl_object *obj);
 /* False when the last reference is gone. The object is reached in a read section. */
