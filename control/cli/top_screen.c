@@ -15,7 +15,7 @@
  * handlers but the library's own, for a new size (KEY_RESIZE) and for those that end the program, before
  * which it restores the terminal.
  */
-enum { LINES_MAX = 4096, FIRST_LOOK_MS = 300 };
+enum { FIRST_LOOK_MS = 300, EARLY_MAX = 20 };
 
 struct screen {
 	struct sl_top *top;
@@ -140,21 +140,30 @@ static long now_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static int wait_ms(long left)
+{
+	return (int)(left < 1000 ? left : 1000);
+}
+
 /* Answers keys until it is time for the next look. */
 static enum verdict wait_for_keys(
 	struct screen *s, long until_ms, struct json_object *before, struct json_object *now)
 {
-	for (;;) {
+	for (unsigned early = 0; early < EARLY_MAX;) {
 		long left = until_ms - now_ms();
 		enum verdict verdict;
 		int key;
 
 		if (left <= 0)
 			return LOOK;
-		timeout((int)(left < 1000 ? left : 1000));
+		timeout(wait_ms(left));
 		key = getch();
-		if (key == ERR)
+		/* Without a key before its time: the terminal is gone. */
+		if (key == ERR) {
+			early = now_ms() + 5 < until_ms - left + wait_ms(left) ? early + 1 : 0;
 			continue;
+		}
+		early = 0;
 		verdict = act(s, key);
 		if (verdict == QUIT || verdict == LOOK)
 			return verdict;
@@ -165,6 +174,7 @@ static enum verdict wait_for_keys(
 		}
 		draw(s);
 	}
+	return QUIT;
 }
 
 /* An exit status; 1 when the daemon has never answered. */

@@ -23,7 +23,7 @@ struct page {
 	struct sluice_map_stats *maps;
 	struct sluice_hook_prog *hooks;
 	unsigned port_count, worker_count, prog_count, map_count, hook_count;
-	unsigned all_progs, all_maps; /* with those that have no room */
+	unsigned all_progs, all_maps, all_hooks; /* with those that have no room */
 };
 
 enum type { COUNTER, GAUGE, INFO, HISTOGRAM };
@@ -397,6 +397,11 @@ static bool read_hooks(struct page *p, uint32_t ifindex)
 
 	if (count <= 0)
 		return true;
+	p->all_hooks += (unsigned)count;
+	if (count > (int)(SL_METRICS_HOOKS - p->hook_count))
+		count = (int)(SL_METRICS_HOOKS - p->hook_count);
+	if (!count)
+		return true;
 	hooks = realloc(p->hooks, (p->hook_count + (size_t)count) * sizeof(*hooks));
 	if (!hooks)
 		return false;
@@ -497,6 +502,9 @@ static void put_all(struct page *p)
 		p->all_progs - p->prog_count);
 	single(p, "sluice_maps_not_shown", "", "Maps without series: there are too many",
 		p->all_maps - p->map_count);
+	single(p, "sluice_hook_programs_not_shown", "",
+		"Programs at hooks without series: there are too many",
+		p->all_hooks - p->hook_count);
 	put_ports(p);
 	put_fields(p, SLUICE_STAT_WORKER, p->workers, p->worker_count);
 	put_burst_sizes(p);

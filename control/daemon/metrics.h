@@ -9,8 +9,8 @@ enum sl_metrics_format {
 	SL_METRICS_OPENMETRICS, /* 1.0.0 */
 };
 
-/* Programs, and maps, that the text has at most; how many it leaves out is in it. */
-enum { SL_METRICS_PROGS = 1024, SL_METRICS_MAPS = 1024 };
+/* Programs, maps, and programs at hooks that the text has at most; how many it leaves out is in it. */
+enum { SL_METRICS_PROGS = 1024, SL_METRICS_MAPS = 1024, SL_METRICS_HOOKS = 1024 };
 
 /* The text, to be freed; NULL when out of memory. */
 char *sl_metrics_text(enum sl_metrics_format format, size_t *ret_len);

@@ -61,7 +61,7 @@ get --type text/plain >"$work/older" || fail "no answer to a client that says no
 get --path / --status 404 >/dev/null || fail "another path"
 get --method POST --status 405 >/dev/null || fail "another method"
 get --method HEAD >"$work/head" && [ ! -s "$work/head" ] || fail "HEAD"
-timeout 60 "$here/http_abuse.py" "$port" || fail "bad clients"
+timeout 200 "$here/http_abuse.py" "$port" || fail "bad clients"
 get >/dev/null || fail "no answer after bad clients"
 
 "$here/observability.py" "$work/open" || fail "the page or the dashboard"

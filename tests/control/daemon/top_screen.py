@@ -24,7 +24,7 @@ class Screen:
             os.execv(sluice, [sluice, "top", *args])
         self.seen = ""
 
-    def read(self, until, seconds=20):
+    def read(self, until, seconds=60):
         """What is written up to `until`."""
         end = time.monotonic() + seconds
         text = ""
