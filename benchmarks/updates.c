@@ -154,7 +154,7 @@ int main(int argc, char **argv)
 		run(i, port, rate);
 	sluice_workers_stop();
 	sluice_port_remove(port);
-	ok = updates_swaps(workers_ns);
+	ok = updates_swaps();
 	sluice_eal_stop();
 	return ok ? 0 : 1;
 }

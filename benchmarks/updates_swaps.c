@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +16,17 @@
  * without take turns.
  */
 
-enum { ROUNDS = 7, ROUND_MS = 250, PACKETS = 256, SAMPLES = 1 << 19, CONTROLS = 3 };
+enum {
+	ROUNDS = 7,
+	ROUND_MS = 500,
+	PACKETS = 256,
+	SAMPLES = 1 << 19,
+	CONTROLS = 3,
+	WORKERS = 2,
+	CONTROL_CPU = 0
+};
 
-/* What one control thread does: generations, or changes of a single slot. */
+/* What one control thread does, beside the first worker: generations, or single slots. */
 struct control {
 	struct swaps_bed *bed;
 	bool single;
@@ -39,7 +48,11 @@ static void sample(struct control *c, const struct sluice_generation_info *info)
 static void *control_main(void *arg)
 {
 	struct control *c = arg;
+	cpu_set_t cpus;
 
+	CPU_ZERO(&cpus);
+	CPU_SET(CONTROL_CPU, &cpus);
+	pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus);
 	for (unsigned n = 0; !__atomic_load_n(&over, __ATOMIC_ACQUIRE);) {
 		struct sluice_generation_info info;
 		int err;
@@ -87,20 +100,39 @@ static void begin(
 	}
 }
 
-/* Packets per microsecond of the workers' CPU time. */
-static double measure(uint64_t (*workers_ns)(void), bool swap)
+struct mark {
+	uint64_t packets, ns;
+};
+
+static struct mark mark_of(unsigned worker)
 {
-	struct sluice_counters before, after;
-	uint64_t start_ns;
+	struct sluice_counters counters;
+	struct mark mark = { 0 };
+	unsigned cpu;
+
+	if (sluice_counters_read(0, (int)worker, &counters) == 0)
+		mark.packets = counters.value[SLUICE_RX];
+	sluice_worker_times(worker, &cpu, &mark.ns);
+	return mark;
+}
+
+/* Each worker's packets per microsecond of its CPU time. */
+static void measure(bool swap, double ret_rates[WORKERS])
+{
+	struct mark before[WORKERS];
 
 	__atomic_store_n(&busy, swap, __ATOMIC_RELEASE);
 	usleep(2000);
-	start_ns = workers_ns();
-	sluice_counters_read(0, -1, &before);
+	for (unsigned w = 0; w < WORKERS; w++)
+		before[w] = mark_of(w);
 	usleep(ROUND_MS * 1000);
-	sluice_counters_read(0, -1, &after);
-	return (double)(after.value[SLUICE_RX] - before.value[SLUICE_RX]) * 1e3 /
-	       (double)(workers_ns() - start_ns);
+	for (unsigned w = 0; w < WORKERS; w++) {
+		struct mark after = mark_of(w);
+
+		/* One that got no CPU at all has done nothing in no time. */
+		ret_rates[w] = (double)(after.packets - before[w].packets + 1) * 1e3 /
+			       (double)(after.ns - before[w].ns + 1000);
+	}
 }
 
 /* Of all swappers together: sorted into the first one's. */
@@ -139,10 +171,33 @@ static bool print_packets(struct swaps_bed *bed)
 	return ok;
 }
 
-static bool run(unsigned row, uint64_t (*workers_ns)(void))
+/* The first worker shares its CPU with the control threads, the second one has its own. */
+enum { BESIDE, ALONE };
+
+struct dips {
+	double quiet[ROUNDS], swapping[ROUNDS], alone[ROUNDS], beside[ROUNDS];
+};
+
+static void measure_dips(struct dips *dips)
+{
+	double quiet[WORKERS], swapping[WORKERS];
+
+	measure(true, swapping);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		measure(false, quiet);
+		measure(true, swapping);
+		dips->quiet[i] = quiet[ALONE];
+		dips->swapping[i] = swapping[ALONE];
+		dips->alone[i] = (1 - swapping[ALONE] / quiet[ALONE]) * 100;
+		dips->beside[i] = (1 - swapping[BESIDE] / quiet[BESIDE]) * 100;
+	}
+}
+
+static bool run(unsigned row)
 {
 	unsigned swappers = rows[row].swappers, count = swappers + rows[row].singles, total;
-	double quiet[ROUNDS], swapping[ROUNDS], dip[ROUNDS];
+	struct dips dips;
+	struct summary alone;
 	struct control controls[CONTROLS];
 	struct swaps_bed bed;
 	bool ok;
@@ -152,12 +207,7 @@ static bool run(unsigned row, uint64_t (*workers_ns)(void))
 		return false;
 	}
 	begin(&bed, controls, swappers, count);
-	measure(workers_ns, true);
-	for (unsigned i = 0; i < ROUNDS; i++) {
-		quiet[i] = measure(workers_ns, false);
-		swapping[i] = measure(workers_ns, true);
-		dip[i] = (1 - swapping[i] / quiet[i]) * 100;
-	}
+	measure_dips(&dips);
 	__atomic_store_n(&over, true, __ATOMIC_RELEASE);
 	for (unsigned i = 0; i < count; i++)
 		pthread_join(controls[i].thread, NULL);
@@ -168,9 +218,10 @@ static bool run(unsigned row, uint64_t (*workers_ns)(void))
 		print_times(controls[0].publish_us, total);
 		print_times(controls[0].adopt_us, total);
 	}
-	summarize(dip, ROUNDS);
-	printf(" %7.2f %7.2f %6.1f %6.1f..%-6.1f\n", summarize(quiet, ROUNDS).median,
-		summarize(swapping, ROUNDS).median, dip[ROUNDS / 2], dip[0], dip[ROUNDS - 1]);
+	alone = summarize(dips.alone, ROUNDS);
+	printf(" %7.2f %7.2f %6.1f %6.1f..%-6.1f %6.1f\n", summarize(dips.quiet, ROUNDS).median,
+		summarize(dips.swapping, ROUNDS).median, alone.median, alone.min, alone.max,
+		summarize(dips.beside, ROUNDS).median);
 	ok = print_packets(&bed);
 	for (unsigned i = 0; i < count; i++) {
 		free(controls[i].publish_us);
@@ -180,15 +231,16 @@ static bool run(unsigned row, uint64_t (*workers_ns)(void))
 	return ok;
 }
 
-bool updates_swaps(uint64_t (*workers_ns)(void))
+bool updates_swaps(void)
 {
 	bool ok = true;
 
-	printf("\ngenerations of 3 tables and 3 hooks, as fast as they go; Mpps per worker's CPU\n"
-	       "%-18s %8s %8s %17s %17s %7s %7s %6s %14s\n%36s %8s %8s %8s %8s\n",
+	printf("\ngenerations of 3 tables and 3 hooks, as fast as they go; Mpps and dip of the worker "
+	       "with a CPU of its own,\nand dip of the one that the control threads interrupt\n"
+	       "%-18s %8s %8s %17s %17s %7s %7s %6s %14s %6s\n%36s %8s %8s %8s %8s\n",
 		"control", "swaps", "per s", "us to publish", "us to adopt", "Mpps", "swapped",
-		"dip %", "min..max", "", "median", "p99", "median", "p99");
+		"dip %", "min..max", "other", "", "median", "p99", "median", "p99");
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		ok = run(i, workers_ns) && ok;
+		ok = run(i) && ok;
 	return ok;
 }
