@@ -1,8 +1,10 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /*
  * jump_setup OBJECT IFINDEX DIRECTORY: a program that knows nothing of Sluice puts the first generation
@@ -59,6 +61,7 @@ int main(int argc, char **argv)
 	object = bpf_object__open_file(argv[1], NULL);
 	check(object ? 0 : -1, argv[1]);
 	check(bpf_object__load(object), "load");
+	check(mkdir(argv[3], 0700) ? -errno : 0, argv[3]);
 	bpf_object__for_each_program(p, object)
 		check(bpf_obj_pin(bpf_program__fd(p), in(argv[3], bpf_program__name(p))), "pin");
 	bpf_object__for_each_map(map, object)
