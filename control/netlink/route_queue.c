@@ -6,6 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/*
+ * A supervisor does not see sockets being closed: what they left is given up when there is too much.
+ * Whoever receives a token without its datagram gets an acknowledgement that it does not know.
+ */
+enum { WAITING_MAX = 16384 };
+
 struct datagram {
 	struct datagram *next;
 	uint64_t cookie; /* of the socket */
@@ -97,6 +103,8 @@ int sl_route_queue_add(int fd, const void *datagram, size_t len)
 	if (err) {
 		free(d);
 	} else {
+		if (count == WAITING_MAX)
+			take_out(&first);
 		*last = d;
 		last = &d->next;
 		__atomic_store_n(&count, count + 1, __ATOMIC_RELAXED);
