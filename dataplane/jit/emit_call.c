@@ -17,7 +17,8 @@
  * and when the target returns, its caller goes on and may make more, so the count must come back.
  * A program with such subprograms keeps it in the context and hands TAIL_CALLS_SHARED down with the
  * number; whoever gets the flag stores each new number into the context as well. The test for the
- * flag shares the comparison with the limit, so chains of plain programs do not pay for it.
+ * flag shares the comparison with the limit, so chains of plain programs do not pay for it; and so
+ * does SL_TAIL_CALLS_TRACED.
  */
 #define TAIL_CALLS_SHARED (1ull << 32)
 
@@ -275,8 +276,32 @@ static LLVMValueRef array_desc(struct sl_emitter *e)
 	return sl_emit_address(e, BPF_REG_2, &unknown, offsetof(struct sl_map, desc));
 }
 
-/* Goes to `out` when nothing is left. Returns the number for the target, in a block of its own. */
-static LLVMValueRef emit_count_down(struct sl_emitter *e, LLVMBasicBlockRef out)
+/* Of a packet whose path is wanted, to be called with what is called for the slot, and the target. */
+static void emit_note_jump(struct sl_emitter *e, LLVMValueRef count, LLVMValueRef *args,
+	LLVMValueRef target, LLVMBasicBlockRef go)
+{
+	LLVMTypeRef params[] = { e->ptr, e->ptr, e->i64, e->ptr };
+	LLVMTypeRef type = LLVMFunctionType(e->void_type, params, 4, false);
+	LLVMValueRef flag = sl_emit_const(e, SL_TAIL_CALLS_TRACED), traced;
+	LLVMValueRef note_args[] = { args[0], args[1], args[2], target };
+	LLVMBasicBlockRef note = sl_emit_new_block(e, "tail.note");
+
+	traced = LLVMBuildICmp(e->builder, LLVMIntNE, LLVMBuildAnd(e->builder, count, flag, ""),
+		sl_emit_const(e, 0), "");
+	LLVMBuildCondBr(e->builder, traced, note, go);
+	LLVMPositionBuilderAtEnd(e->builder, note);
+	LLVMBuildCall2(e->builder, type,
+		sl_emit_declare(e, "sl_prog_array_note_jump", type, sl_prog_array_note_jump),
+		note_args, 4, "");
+	LLVMBuildBr(e->builder, go);
+}
+
+/*
+ * Goes to `out` when nothing is left. Returns the number for the target, in a block of its own. `args`
+ * are those that the target was found with.
+ */
+static LLVMValueRef emit_count_down(
+	struct sl_emitter *e, LLVMBasicBlockRef out, LLVMValueRef *args, LLVMValueRef target)
 {
 	LLVMBuilderRef b = e->builder;
 	bool in_ctx = e->shares_tail_calls;
@@ -298,7 +323,7 @@ static LLVMValueRef emit_count_down(struct sl_emitter *e, LLVMBasicBlockRef out)
 
 	LLVMPositionBuilderAtEnd(b, shared);
 	sl_emit_ctx_store(e, offset, left);
-	LLVMBuildBr(b, go);
+	emit_note_jump(e, count, args, target, go);
 
 	LLVMPositionBuilderAtEnd(b, go);
 	if (in_ctx)
@@ -338,7 +363,7 @@ void sl_emit_tail_call(struct sl_emitter *e)
 	LLVMBuildCondBr(b, LLVMBuildIsNull(b, target, ""), out, jump);
 
 	LLVMPositionBuilderAtEnd(b, jump);
-	left = emit_count_down(e, out);
+	left = emit_count_down(e, out, args, target);
 	args[0] = e->ctx;
 	args[1] = left;
 	sl_instrument_leave(e);

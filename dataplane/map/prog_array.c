@@ -168,6 +168,32 @@ int sl_prog_array_check_entry(struct sl_prog_array *array, struct sl_prog *prog)
 	return sl_prog_use(prog, SL_PROG_IN_TABLE);
 }
 
+static void (*jump_hook)(const struct sl_ctx *ctx, const struct sl_prog *prog);
+
+void sl_prog_array_set_jump_hook(void (*hook)(const struct sl_ctx *ctx, const struct sl_prog *prog))
+{
+	__atomic_store_n(&jump_hook, hook, __ATOMIC_RELAXED);
+}
+
+/*
+ * A program whose reference a slot had until just now lives until the next quiescent state. In the
+ * moment of an update the slot's program may be another one than the code that was found.
+ */
+void sl_prog_array_note_jump(
+	const struct sl_map_desc *desc, const struct sl_ctx *ctx, uint64_t index, sl_prog_fn target)
+{
+	/* Programs have copies of descriptors; the views are the map's. */
+	const struct sl_prog_array *a =
+		sl_container_of((void *)((const struct sl_prog_array_desc *)desc)->views,
+			struct sl_prog_array, views);
+	const struct sl_prog *prog = sl_rcu_load(a->progs[(uint32_t)index]);
+	void (*hook)(const struct sl_ctx *ctx, const struct sl_prog *prog) =
+		__atomic_load_n(&jump_hook, __ATOMIC_RELAXED);
+
+	if (hook)
+		hook(ctx, prog && prog->own_code->run == target ? prog : NULL);
+}
+
 /*
  * With the lock held: puts prog (its reference goes to the slot, which the check allowed) and
  * returns what was there.
@@ -176,7 +202,7 @@ static struct sl_prog *slot_swap(struct sl_prog_array *a, uint32_t index, struct
 {
 	struct sl_prog *old = a->progs[index];
 
-	a->progs[index] = prog;
+	sl_rcu_store(a->progs[index], prog);
 	sl_rcu_store(a->table->slots.entries[index], prog ? prog->own_code->run : NULL);
 	return old;
 }

@@ -20,3 +20,11 @@ struct sl_prog_array_desc {
  */
 SL_WORKER sl_prog_fn sl_prog_array_slot(
 	const struct sl_map_desc *desc, const struct sl_ctx *ctx, uint64_t index);
+
+/* Called by programs that run with SL_TAIL_CALLS_TRACED, before they jump to `target`. */
+SL_WORKER void sl_prog_array_note_jump(const struct sl_map_desc *desc, const struct sl_ctx *ctx,
+	uint64_t index, sl_prog_fn target);
+
+/* Who wants to know: the port layer, from its start on. `prog` is NULL when it is not known. */
+SL_CONTROL void sl_prog_array_set_jump_hook(
+	void (*hook)(const struct sl_ctx *ctx, const struct sl_prog *prog));

@@ -126,7 +126,7 @@ void sl_prog_step_apply(struct sl_prog_step *step)
 		struct sl_prog_array *a = array_of(change);
 		struct sl_prog *old = a->progs[change->index];
 
-		a->progs[change->index] = change->prog;
+		sl_rcu_store(a->progs[change->index], change->prog);
 		a->table->slots.entries[change->index] =
 			change->prog ? change->prog->own_code->run : NULL;
 		change->prog = old;

@@ -13,6 +13,12 @@ typedef uint64_t (*sl_prog_fn)(struct sl_ctx *ctx, uint64_t tail_calls);
 
 #define SL_TAIL_CALLS 33
 
+/*
+ * Or'ed to it: each jump is noted in the packet's path (ctx->run->path) by the function below. The
+ * layer above ours sets it once.
+ */
+#define SL_TAIL_CALLS_TRACED (1ull << 33)
+
 /* Runs the program over a burst of packets (context.h), verdicts into the burst. */
 typedef void (*sl_burst_fn)(struct sl_burst *burst);
 
