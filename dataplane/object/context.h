@@ -5,6 +5,7 @@
 
 struct rte_mbuf;
 struct sl_map;
+struct sl_path;
 struct sl_prog;
 struct sl_timer;
 
@@ -30,6 +31,7 @@ struct sl_run {
 	struct sl_timer *timer; /* whose callback runs; NULL in a program */
 	void *worker; /* the port layer's; NULL in a test run */
 	struct sl_tunnel tunnel; /* what a context's `tunnel` points to */
+	struct sl_path *path; /* the port layer's, of a packet that is traced; NULL else */
 };
 
 struct sl_ctx {

@@ -9,11 +9,13 @@
 #include "mtu.h"
 #include "port.h"
 #include "prog.h"
+#include "prog_array.h"
 #include "redirect.h"
 #include "redirect_target.h"
 #include "rx_hints.h"
 #include "tc.h"
 #include "test_run.h"
+#include "watch.h"
 #include "worker.h"
 #include "xsk_port.h"
 
@@ -134,6 +136,7 @@ void sl_hook_start(void)
 	sl_rx_device_find = rx_device;
 	sl_redirect_port_exists = port_exists;
 	sl_xsk_port_start();
+	sl_prog_array_set_jump_hook(sl_path_jump);
 	sl_test_live = sl_live_run;
 }
 

@@ -86,6 +86,14 @@ bool sl_hook_swap_has_frags(const struct sl_prog *prog, uint32_t cpu)
 		       BPF_F_XDP_HAS_FRAGS);
 }
 
+const struct sl_prog *sl_hook_swap_actual(const struct sl_prog *prog, uint32_t cpu)
+{
+	uintptr_t offset = (uintptr_t)prog - (uintptr_t)stand_ins;
+
+	return offset < sizeof(stand_ins) ? way_of((unsigned)(offset / sizeof(stand_ins[0])), cpu)
+					  : prog;
+}
+
 int sl_hook_swap_settle(void)
 {
 	size_t size = sl_cpu_count() * sizeof(*no_stats);

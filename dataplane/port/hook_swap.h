@@ -54,3 +54,6 @@ SL_CONTROL void sl_hook_swap_finish(struct sl_hook_change *changes, unsigned cou
 
 /* Whether what a hook has on this CPU is the stand-in of a program that knows of frags. */
 SL_WORKER bool sl_hook_swap_has_frags(const struct sl_prog *prog, uint32_t cpu);
+
+/* The program itself, for who wants to say its name: another one than `prog` if that is a stand-in. */
+SL_WORKER const struct sl_prog *sl_hook_swap_actual(const struct sl_prog *prog, uint32_t cpu);

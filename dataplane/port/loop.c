@@ -21,6 +21,7 @@
 #include "transmit.h"
 #include "tunnel_port.h"
 #include "twin.h"
+#include "watch.h"
 
 /*
  * The way of a packet: RX burst, XDP program, TC ingress filters, and then the kernel, another
@@ -28,7 +29,14 @@
  * TC egress filters, and TC sees a VLAN tag in the vlan_* fields instead of in the data.
  *
  * Each packet ends in exactly one OUT counter; whoever frees or sends it counts it.
+ *
+ * This file is compiled twice. While somebody watches, workers are in loop_watched.c, where WATCHED
+ * is true: what packets look like on their way, and what becomes of them, is shown from there, and
+ * costs nothing here but one look per burst.
  */
+#ifndef WATCHED
+#define WATCHED 0
+#endif
 
 /* Ports that one packet may visit by redirects from TC. */
 enum { HOPS_MAX = 8 };
@@ -71,12 +79,31 @@ static void count(
 	sl_worker_count_add(worker, port->id, counter, n);
 }
 
-void sl_loop_finish(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+static void end_packet(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
 	enum sluice_counter end)
 {
 	count(worker, port, end, 1);
 	sl_transmit_discard(worker, pkt);
 }
+
+/* A packet in a context, whose mbuf does not know its bounds. */
+static void finish(
+	struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx, enum sluice_counter end)
+{
+	if (WATCHED)
+		sl_watch_drop(worker, port, ctx, end);
+	end_packet(worker, port, ctx->mbuf, end);
+}
+
+#if !WATCHED
+void sl_loop_finish(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	enum sluice_counter end)
+{
+	if (sl_watching())
+		sl_watch_drop_burst(worker, port, &pkt, 1, end);
+	end_packet(worker, port, pkt, end);
+}
+#endif
 
 /* The context of a packet that comes from outside to TC ingress. */
 static void skb_begin(struct sl_ctx *ctx, struct sl_worker *worker, struct sl_port *port,
@@ -202,11 +229,29 @@ static void walk_clones(struct sl_worker *worker)
 static int run_filters(const struct sl_tc_list *list, struct sl_ctx *ctx)
 {
 	uint32_t classid = 0;
-	int verdict = sl_tc_classify(list, ctx, &classid);
+	int verdict = WATCHED ? sl_tc_classify_watched(list, ctx, &classid)
+			      : sl_tc_classify(list, ctx, &classid);
 
 	if (verdict == TC_ACT_OK || verdict == TC_ACT_RECLASSIFY)
 		ctx->tc_index = classid & 0xffff;
 	return verdict;
+}
+
+/* Shows a packet before its hook, whose verdict is told afterwards. */
+static void show_at_hook(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx,
+	enum sluice_tc_hook hook, bool has_programs)
+{
+	const struct sl_sight sight = {
+		.worker = worker,
+		.port = port,
+		.point = hook == SLUICE_TC_INGRESS ? SLUICE_POINT_INGRESS : SLUICE_POINT_EGRESS,
+		.queue = (uint16_t)ctx->rx_queue_index,
+	};
+
+	if (has_programs)
+		sl_watch_hold(&sight, ctx);
+	else
+		sl_watch_show(&sight, ctx);
 }
 
 /* Runs a hook's tcx programs and filters; TC_ACT_UNSPEC without any. */
@@ -217,14 +262,18 @@ static int run_hook(struct sl_worker *worker, struct sl_port *port, struct sl_ct
 	const struct sl_tc_list *list = sl_rcu_load(port->tc[hook]);
 	int verdict = TC_ACT_UNSPEC;
 
+	if (WATCHED)
+		show_at_hook(worker, port, ctx, hook, list || progs);
 	if (!list && !progs)
 		return TC_ACT_UNSPEC;
 	sl_run_reset(&worker->run);
 	if (progs)
-		verdict = sl_tcx_run(progs, ctx);
+		verdict = WATCHED ? sl_tcx_run_watched(progs, ctx) : sl_tcx_run(progs, ctx);
 	if (list && verdict == TC_ACT_UNSPEC)
 		verdict = run_filters(list, ctx);
 	count(worker, port, tc_counters[hook][verdict + 1], 1);
+	if (WATCHED)
+		sl_watch_tc(worker, port, ctx, hook, verdict);
 	if (sl_unlikely(worker->clone_count) && !worker->in_clones) {
 		struct sl_run asked = worker->run;
 
@@ -252,11 +301,11 @@ static void show_to_taps(
 static bool seal(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
 {
 	if (sl_unlikely(ctx->mbuf->ol_flags & SL_OFFLOADS) && !sl_offload_end(ctx)) {
-		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_BAD_OFFLOAD);
+		finish(worker, port, ctx, SLUICE_BAD_OFFLOAD);
 		return false;
 	}
 	if (!sl_packet_end(ctx)) {
-		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+		finish(worker, port, ctx, SLUICE_NO_ROOM);
 		return false;
 	}
 	return true;
@@ -266,7 +315,7 @@ static bool seal(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 static void leave(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
 {
 	if (!tag(ctx)) {
-		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+		finish(worker, port, ctx, SLUICE_NO_ROOM);
 		return;
 	}
 	show_to_taps(worker, port, ctx, true);
@@ -278,10 +327,11 @@ static void leave(struct sl_worker *worker, struct sl_port *port, struct sl_ctx 
 static void reach_kernel(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *ctx)
 {
 	if (!port->twin || !tag(ctx)) {
-		sl_loop_finish(
-			worker, port, ctx->mbuf, port->twin ? SLUICE_NO_ROOM : SLUICE_KERNEL);
+		finish(worker, port, ctx, port->twin ? SLUICE_NO_ROOM : SLUICE_KERNEL);
 		return;
 	}
+	if (WATCHED)
+		sl_path_kernel(worker->run.path, port->ifindex);
 	ctx->mbuf->ol_flags &= ~RTE_MBUF_F_RX_VLAN_STRIPPED;
 	if (seal(worker, port, ctx))
 		sl_twin_put(worker, port, ctx->mbuf);
@@ -345,7 +395,7 @@ static void encapsulate_whole(struct sl_worker *worker, struct sl_port *port, st
 	struct into_tunnel into = { worker, port, ctx, &key };
 
 	if (!sl_offload_end(ctx)) {
-		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_BAD_OFFLOAD);
+		finish(worker, port, ctx, SLUICE_BAD_OFFLOAD);
 		return;
 	}
 	if (ctx->tunnel)
@@ -375,7 +425,7 @@ static struct sl_port *leave_or_encapsulate(
 		show_to_taps(worker, port, ctx, true);
 		return encapsulate(worker, port, ctx);
 	}
-	sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_ROOM);
+	finish(worker, port, ctx, SLUICE_NO_ROOM);
 	return NULL;
 }
 
@@ -412,7 +462,7 @@ static struct sl_port *enter_stack(
 	*ret_ingress = false;
 	if (sl_unlikely(sl_rcu_load(port->tunnels))) {
 		if (sl_unlikely(ctx->mbuf->ol_flags & SL_OFFLOADS) && !complete(ctx)) {
-			sl_loop_finish(worker, port, ctx->mbuf, SLUICE_BAD_OFFLOAD);
+			finish(worker, port, ctx, SLUICE_BAD_OFFLOAD);
 			return NULL;
 		}
 		next = sl_tunnel_receive(worker, port, ctx, &ended);
@@ -424,7 +474,7 @@ static struct sl_port *enter_stack(
 	if (next && sl_likely(fit_header(ctx, next)))
 		return next;
 	if (next)
-		sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_LINK_HEADER);
+		finish(worker, port, ctx, SLUICE_NO_LINK_HEADER);
 	else
 		reach_kernel(worker, port, ctx);
 	return NULL;
@@ -445,7 +495,7 @@ static bool prepare_redirect(
 	else if (!ingress || next->tunnel || !fit_header(ctx, next))
 		end = SLUICE_REDIRECT_DROP;
 	if (end)
-		sl_loop_finish(worker, next, ctx->mbuf, (enum sluice_counter)end);
+		finish(worker, next, ctx, (enum sluice_counter)end);
 	else if (worker->run.redirect_flags & SL_REDIRECT_PEER)
 		leave(worker, next, ctx);
 	return !end && !(worker->run.redirect_flags & SL_REDIRECT_PEER);
@@ -478,7 +528,7 @@ static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 		case TC_ACT_REDIRECT:
 			next = sl_port_peek(worker->run.redirect_ifindex);
 			if (!next) {
-				sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_PORT);
+				finish(worker, port, ctx, SLUICE_NO_PORT);
 				return;
 			}
 			if (sl_unlikely(worker->run.redirect_flags &
@@ -486,7 +536,7 @@ static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 				!prepare_redirect(worker, next, ctx, ingress))
 				return;
 			if (!fit_header(ctx, next)) {
-				sl_loop_finish(worker, port, ctx->mbuf, SLUICE_NO_LINK_HEADER);
+				finish(worker, port, ctx, SLUICE_NO_LINK_HEADER);
 				return;
 			}
 			ingress = worker->run.redirect_flags & BPF_F_INGRESS;
@@ -499,9 +549,10 @@ static void walk(struct sl_worker *worker, struct sl_port *port, struct sl_ctx *
 		}
 		port = next;
 	}
-	sl_loop_finish(worker, port, ctx->mbuf, SLUICE_LOOP);
+	finish(worker, port, ctx, SLUICE_LOOP);
 }
 
+#if !WATCHED
 int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags)
 {
 	struct sl_worker *worker = ctx->run->worker;
@@ -547,14 +598,15 @@ int sl_loop_clone(struct sl_ctx *ctx, uint32_t ifindex, uint64_t flags)
 	worker->clone_count++;
 	return 0;
 }
+#endif
 
-void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+static void pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	struct rte_mbuf **pkts, const uint8_t *meta_lens, unsigned n)
 {
 	struct sl_port *to = sl_rcu_load(port->pass_to);
 
 	/* Without filters on the way no context is needed. */
-	if (!sl_port_has_tc(port, SLUICE_TC_INGRESS) && !sl_rcu_load(port->tunnels) &&
+	if (!WATCHED && !sl_port_has_tc(port, SLUICE_TC_INGRESS) && !sl_rcu_load(port->tunnels) &&
 		!sl_rcu_load(port->taps)) {
 		if (!to && port->twin) {
 			sl_twin_burst(worker, port, pkts, n);
@@ -580,10 +632,10 @@ void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 	}
 }
 
-void sl_loop_egress(
+static void egress_burst(
 	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
 {
-	if (!sl_port_has_tc(port, SLUICE_TC_EGRESS) && !sl_rcu_load(port->taps)) {
+	if (!WATCHED && !sl_port_has_tc(port, SLUICE_TC_EGRESS) && !sl_rcu_load(port->taps)) {
 		sl_transmit_burst(worker, port, pkts, n);
 		return;
 	}
@@ -605,7 +657,7 @@ void sl_loop_egress(
 	}
 }
 
-void sl_loop_encapsulate(
+static void encapsulate_burst(
 	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -614,7 +666,7 @@ void sl_loop_encapsulate(
 
 		skb_begin(&ctx, worker, port, 0, pkts[i], 0);
 		if (!fit_header(&ctx, port)) {
-			sl_loop_finish(worker, port, pkts[i], SLUICE_NO_LINK_HEADER);
+			finish(worker, port, &ctx, SLUICE_NO_LINK_HEADER);
 			continue;
 		}
 		next = encapsulate(worker, port, &ctx);
@@ -623,8 +675,9 @@ void sl_loop_encapsulate(
 	}
 }
 
+#if !WATCHED
 /* For code without a burst entry, and packets with metadata. */
-static void run_one_by_one(const struct sl_code *code, struct sl_burst *burst)
+static void run_one_by_one(const struct sl_code *code, struct sl_burst *burst, uint64_t tail_calls)
 {
 	struct sl_run *run = burst->ctx->run;
 
@@ -636,7 +689,7 @@ static void run_one_by_one(const struct sl_code *code, struct sl_burst *burst)
 		ctx.len = burst->pkts[i]->pkt_len;
 		ctx.data_meta -= burst->meta_lens[i];
 		sl_run_reset(run);
-		verdict = (uint32_t)code->run(&ctx, SL_TAIL_CALLS);
+		verdict = (uint32_t)code->run(&ctx, tail_calls);
 		burst->verdicts[i] = sl_packet_end(&ctx) ? verdict : (uint32_t)XDP_ABORTED;
 		burst->meta_lens[i] = (uint8_t)(ctx.data - ctx.data_meta);
 		burst->redirects[i] = (struct sl_redirect){
@@ -656,8 +709,16 @@ void sl_loop_run(const struct sl_prog *prog, struct sl_burst *burst, bool has_me
 	if (sl_likely(code->burst) && !has_meta)
 		code->burst(burst);
 	else
-		run_one_by_one(code, burst);
+		run_one_by_one(code, burst, SL_TAIL_CALLS);
 	sl_run_end_burst(prog, burst->ctx->cpu, begin, burst->count);
+}
+
+void sl_loop_run_traced(const struct sl_prog *prog, struct sl_burst *burst)
+{
+	const struct sl_code *code = sl_rcu_load(prog->code);
+
+	run_one_by_one(code, burst, SL_TAIL_CALLS | SL_TAIL_CALLS_TRACED);
+	sl_run_end_burst(prog, burst->ctx->cpu, 0, burst->count);
 }
 
 unsigned sl_loop_linearize(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts,
@@ -676,6 +737,7 @@ unsigned sl_loop_linearize(struct sl_worker *worker, struct sl_port *port, struc
 	}
 	return kept;
 }
+#endif
 
 static void dispatch(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	const struct sl_burst *burst)
@@ -699,8 +761,12 @@ static void dispatch(struct sl_worker *worker, struct sl_port *port, uint16_t qu
 			sl_transmit_add(worker, port, pkt);
 			break;
 		case XDP_REDIRECT:
-			sl_redirect(worker, port, queue, pkt, burst->meta_lens[i],
-				&burst->redirects[i]);
+			if (WATCHED)
+				sl_redirect_watched(worker, port, queue, pkt, burst->meta_lens[i],
+					&burst->redirects[i]);
+			else
+				sl_redirect(worker, port, queue, pkt, burst->meta_lens[i],
+					&burst->redirects[i]);
 			break;
 		default:
 			sl_transmit_discard(worker, pkt);
@@ -711,7 +777,7 @@ static void dispatch(struct sl_worker *worker, struct sl_port *port, uint16_t qu
 			count(worker, port, xdp_counters[v], tally[v]);
 	}
 	if (passed_count)
-		sl_loop_pass(worker, port, queue, passed, meta_lens, passed_count);
+		pass(worker, port, queue, passed, meta_lens, passed_count);
 }
 
 /* A burst of which all packets share a verdict goes on as a whole. False: they do not. */
@@ -728,13 +794,36 @@ static bool dispatch_whole(struct sl_worker *worker, struct sl_port *port, uint1
 	if (first == XDP_TX)
 		sl_transmit_burst(worker, port, burst->pkts, burst->count);
 	else if (first == XDP_PASS)
-		sl_loop_pass(worker, port, queue, burst->pkts, burst->meta_lens, burst->count);
+		pass(worker, port, queue, burst->pkts, burst->meta_lens, burst->count);
 	else
 		sl_transmit_free(burst->pkts, burst->count);
 	return true;
 }
 
-void sl_loop_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+static void run_watched(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	const struct sl_prog *prog, struct sl_burst *burst, bool has_meta)
+{
+	const struct sl_sight sight = {
+		.worker = worker,
+		.port = port,
+		.point = SLUICE_POINT_RX,
+		.queue = queue,
+	};
+	struct sluice_step *step;
+
+	prog = sl_hook_swap_actual(prog, worker->run.cpu);
+	sl_watch_hold_burst(&sight, burst->pkts, burst->count);
+	step = sl_path_run(worker->run.path, SLUICE_HOOK_XDP, port->ifindex, prog);
+	if (worker->run.path)
+		sl_loop_run_traced(prog, burst);
+	else
+		sl_loop_run(prog, burst, has_meta);
+	if (step)
+		step->value = (int)burst->verdicts[0];
+	sl_watch_xdp(worker, port, queue, prog, burst);
+}
+
+static void run_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	const struct sl_prog *prog, struct rte_mbuf **pkts, const uint8_t *met, unsigned n)
 {
 	struct sl_redirect redirects[SL_BURST];
@@ -758,7 +847,10 @@ void sl_loop_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 
 	if (sl_unlikely(met))
 		memcpy(meta_lens, met, n);
-	sl_loop_run(prog, &burst, met);
+	if (WATCHED)
+		run_watched(worker, port, queue, prog, &burst, met);
+	else
+		sl_loop_run(prog, &burst, met);
 	if (!dispatch_whole(worker, port, queue, &burst))
 		dispatch(worker, port, queue, &burst);
 }
@@ -779,18 +871,31 @@ static __rte_noinline unsigned linearize(
 	return sl_loop_linearize(a->worker, a->port, pkts, NULL, n);
 }
 
-static void enter(void *arg, struct rte_mbuf **pkts, unsigned n)
+static void show_arrival(const struct arrival *a, struct rte_mbuf **pkts, unsigned n)
 {
-	const struct arrival *a = arg;
+	const struct sl_sight sight = {
+		.worker = a->worker,
+		.port = a->port,
+		.point = SLUICE_POINT_RX,
+		.queue = a->queue,
+	};
+
+	sl_watch_show_burst(&sight, pkts, n);
+}
+
+static void admit(const struct arrival *a, struct rte_mbuf **pkts, unsigned n)
+{
 	const struct sl_prog *prog = a->xdp;
 	static const uint8_t no_meta[SL_BURST];
 
 	if (prog && sl_unlikely(a->port->may_scatter) && !(prog->flags & BPF_F_XDP_HAS_FRAGS))
 		n = linearize(a, pkts, n);
+	if (WATCHED && !prog)
+		show_arrival(a, pkts, n);
 	if (!prog)
-		sl_loop_pass(a->worker, a->port, a->queue, pkts, no_meta, n);
+		pass(a->worker, a->port, a->queue, pkts, no_meta, n);
 	else if (n)
-		sl_loop_xdp(a->worker, a->port, a->queue, prog, pkts, NULL, n);
+		run_xdp(a->worker, a->port, a->queue, prog, pkts, NULL, n);
 }
 
 static void note_burst(struct sl_worker *worker, unsigned n)
@@ -802,20 +907,43 @@ static void note_burst(struct sl_worker *worker, unsigned n)
 	sl_worker_note(&worker->stats.bursts[bucket], 1);
 }
 
-void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue)
+/* A packet whose path is wanted goes alone, after those before it and before those behind it. */
+static void admit_watched(const struct arrival *a, struct rte_mbuf **pkts, unsigned n)
 {
-	struct arrival arrival = { worker, port, queue, NULL };
-	struct rte_mbuf *pkts[SL_BURST];
-	unsigned n = rte_eth_rx_burst(port->id, queue, pkts, SL_BURST);
+	unsigned begin = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (!sl_watch_wants_path(a->worker, a->port, a->queue, pkts[i]))
+			continue;
+		if (i > begin)
+			admit(a, pkts + begin, i - begin);
+		sl_transmit_end_burst(a->worker);
+		sl_watch_path_begin(a->worker, a->port, a->queue, pkts[i]);
+		admit(a, pkts + i, 1);
+		sl_transmit_end_burst(a->worker);
+		sl_watch_path_end(a->worker);
+		begin = i + 1;
+	}
+	if (n > begin)
+		admit(a, pkts + begin, n - begin);
+}
+
+static void enter(void *arg, struct rte_mbuf **pkts, unsigned n)
+{
+	if (WATCHED)
+		admit_watched(arg, pkts, n);
+	else
+		admit(arg, pkts, n);
+}
+
+static void arrive(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf **pkts, unsigned n)
+{
+	struct arrival arrival = { worker, port, queue, sl_rcu_load(port->xdp) };
 	bool asking;
 
-	if (n == 0) {
-		sl_worker_note(&worker->stats.empty_polls, 1);
-		return;
-	}
 	note_burst(worker, n);
 	count(worker, port, SLUICE_RX, n);
-	arrival.xdp = sl_rcu_load(port->xdp);
 	asking = sl_offload_any(pkts, n);
 	if (sl_unlikely(asking))
 		n = sl_offload_receive(worker, port, pkts, n);
@@ -826,3 +954,86 @@ void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue
 		enter(&arrival, pkts, n);
 	sl_transmit_end_burst(worker);
 }
+
+#if WATCHED
+void sl_loop_arrive_watched(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf **pkts, unsigned n)
+{
+	arrive(worker, port, queue, pkts, n);
+}
+
+void sl_loop_pass_watched(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf **pkts, const uint8_t *meta_lens, unsigned n)
+{
+	pass(worker, port, queue, pkts, meta_lens, n);
+}
+
+void sl_loop_xdp_watched(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	const struct sl_prog *prog, struct rte_mbuf **pkts, const uint8_t *meta_lens, unsigned n)
+{
+	run_xdp(worker, port, queue, prog, pkts, meta_lens, n);
+}
+
+void sl_loop_encapsulate_watched(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	encapsulate_burst(worker, port, pkts, n);
+}
+
+void sl_loop_egress_watched(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	egress_burst(worker, port, pkts, n);
+}
+#else
+void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint16_t queue)
+{
+	struct rte_mbuf *pkts[SL_BURST];
+	unsigned n = rte_eth_rx_burst(port->id, queue, pkts, SL_BURST);
+
+	if (n == 0) {
+		sl_worker_note(&worker->stats.empty_polls, 1);
+		return;
+	}
+	if (sl_watching())
+		sl_loop_arrive_watched(worker, port, queue, pkts, n);
+	else
+		arrive(worker, port, queue, pkts, n);
+}
+
+void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf **pkts, const uint8_t *meta_lens, unsigned n)
+{
+	if (sl_watching())
+		sl_loop_pass_watched(worker, port, queue, pkts, meta_lens, n);
+	else
+		pass(worker, port, queue, pkts, meta_lens, n);
+}
+
+void sl_loop_xdp(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	const struct sl_prog *prog, struct rte_mbuf **pkts, const uint8_t *meta_lens, unsigned n)
+{
+	if (sl_watching())
+		sl_loop_xdp_watched(worker, port, queue, prog, pkts, meta_lens, n);
+	else
+		run_xdp(worker, port, queue, prog, pkts, meta_lens, n);
+}
+
+void sl_loop_encapsulate(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	if (sl_watching())
+		sl_loop_encapsulate_watched(worker, port, pkts, n);
+	else
+		encapsulate_burst(worker, port, pkts, n);
+}
+
+void sl_loop_egress(
+	struct sl_worker *worker, struct sl_port *port, struct rte_mbuf **pkts, unsigned n)
+{
+	if (sl_watching())
+		sl_loop_egress_watched(worker, port, pkts, n);
+	else
+		egress_burst(worker, port, pkts, n);
+}
+#endif

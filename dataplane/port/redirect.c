@@ -7,6 +7,7 @@
 #include "run_stats.h"
 #include "to_cpu.h"
 #include "transmit.h"
+#include "watch.h"
 #include "worker.h"
 #include "xsk_port.h"
 
@@ -16,9 +17,16 @@
  * packet is redirected. An entry's program runs on the packet first.
  */
 
+/*
+ * There are two of each function, as in tc.c: one notes the steps of a packet's path, in the other
+ * one `path` is constant NULL.
+ */
+#define INLINE static inline __attribute__((always_inline))
+
 /* The verdict; the packet's bounds are updated. */
-static uint32_t run_entry(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
-	uint8_t meta_len, const struct sl_redirect_target *target, uint32_t egress_ifindex)
+INLINE uint32_t run_entry(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	uint8_t meta_len, const struct sl_redirect_target *target, uint32_t egress_ifindex,
+	struct sl_path *path)
 {
 	struct sl_ctx ctx = {
 		.run = &worker->run,
@@ -27,33 +35,41 @@ static uint32_t run_entry(struct sl_worker *worker, struct sl_port *port, struct
 		.egress_ifindex = egress_ifindex,
 		.len = pkt->pkt_len,
 	};
+	struct sluice_step *step;
 	uint32_t verdict;
 
 	sl_packet_begin(&ctx, pkt);
 	ctx.data_meta -= meta_len;
 	sl_run_reset(&worker->run);
-	verdict = (uint32_t)sl_run_one(target->prog, &ctx);
+	if (path) {
+		step = sl_path_run(path, SLUICE_HOOK_DEVMAP, egress_ifindex, target->prog);
+		verdict = (uint32_t)sl_run_traced(target->prog, &ctx);
+		if (step)
+			step->value = (int)verdict;
+	} else {
+		verdict = (uint32_t)sl_run_one(target->prog, &ctx);
+	}
 	return sl_packet_end(&ctx) ? verdict : (uint32_t)XDP_ABORTED;
 }
 
 /* To the port that an entry of a DEVMAP or DEVMAP_HASH names. */
-static void to_entry(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
-	uint8_t meta_len, const struct sl_redirect_target *target)
+INLINE void to_entry(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	uint8_t meta_len, const struct sl_redirect_target *target, struct sl_path *path)
 {
 	struct sl_port *next = sl_port_peek(target->value);
 
 	if (!next)
 		sl_loop_finish(worker, port, pkt, SLUICE_NO_PORT);
 	else if (target->prog &&
-		 run_entry(worker, port, pkt, meta_len, target, next->ifindex) != XDP_PASS)
+		 run_entry(worker, port, pkt, meta_len, target, next->ifindex, path) != XDP_PASS)
 		sl_loop_finish(worker, port, pkt, SLUICE_REDIRECT_DROP);
 	else
 		sl_transmit_add(worker, next, pkt);
 }
 
 /* To all entries; not to the port that it came from if the program said so. */
-static void broadcast(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
-	uint8_t meta_len, const struct sl_redirect *to)
+INLINE void broadcast(struct sl_worker *worker, struct sl_port *port, struct rte_mbuf *pkt,
+	uint8_t meta_len, const struct sl_redirect *to, struct sl_path *path)
 {
 	const struct sl_redirect_target *target, *previous = NULL;
 	uint64_t position = 0;
@@ -71,18 +87,18 @@ static void broadcast(struct sl_worker *worker, struct sl_port *port, struct rte
 			if (!copy)
 				break;
 			sl_worker_count_add(worker, port->id, SLUICE_CLONE, 1);
-			to_entry(worker, port, copy, meta_len, previous);
+			to_entry(worker, port, copy, meta_len, previous, path);
 		}
 		previous = target;
 	}
 	if (previous)
-		to_entry(worker, port, pkt, meta_len, previous);
+		to_entry(worker, port, pkt, meta_len, previous, path);
 	else
 		sl_loop_finish(worker, port, pkt, SLUICE_NO_PORT);
 }
 
-void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
-	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to)
+INLINE void redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to, struct sl_path *path)
 {
 	const struct sl_redirect_target *target = to->entry;
 	struct sl_port *next;
@@ -96,7 +112,7 @@ void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 		return;
 	}
 	if (to->flags & BPF_F_BROADCAST) {
-		broadcast(worker, port, pkt, meta_len, to);
+		broadcast(worker, port, pkt, meta_len, to, path);
 		return;
 	}
 	if (to->map->desc.type == BPF_MAP_TYPE_XSKMAP)
@@ -106,5 +122,25 @@ void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	else if (target->queue)
 		sl_to_cpu_add(worker, port, pkt, meta_len, target->queue);
 	else
-		to_entry(worker, port, pkt, meta_len, target);
+		to_entry(worker, port, pkt, meta_len, target, path);
+}
+
+void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to)
+{
+	redirect(worker, port, queue, pkt, meta_len, to, NULL);
+}
+
+void sl_redirect_watched(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to)
+{
+	struct sl_path *path = worker->run.path;
+	uint32_t ifindex = to->ifindex;
+
+	if (to->map && !(to->flags & BPF_F_BROADCAST) && to->entry &&
+		(to->map->desc.type == BPF_MAP_TYPE_DEVMAP ||
+			to->map->desc.type == BPF_MAP_TYPE_DEVMAP_HASH))
+		ifindex = ((const struct sl_redirect_target *)to->entry)->value;
+	sl_path_redirect(path, to->map && !ifindex ? 0 : ifindex, to->map ? to->map->obj.id : 0);
+	redirect(worker, port, queue, pkt, meta_len, to, path);
 }

@@ -44,12 +44,16 @@ struct sl_mprog;
  * TC_ACT_REDIRECT, or TC_ACT_UNSPEC to go on with the filters.
  */
 SL_WORKER int sl_tcx_run(const struct sl_mprog *list, struct sl_ctx *ctx);
+/* The same, noting the steps of a packet's path (watch.h). */
+SL_WORKER int sl_tcx_run_watched(const struct sl_mprog *list, struct sl_ctx *ctx);
 
 /*
  * What the kernel's tcf_classify returns: a TC_ACT_*, TC_ACT_UNSPEC when no filter decided.
  * *ret_classid is the class of the filter that did, untouched without one.
  */
 SL_WORKER int sl_tc_classify(
+	const struct sl_tc_list *list, struct sl_ctx *ctx, uint32_t *ret_classid);
+SL_WORKER int sl_tc_classify_watched(
 	const struct sl_tc_list *list, struct sl_ctx *ctx, uint32_t *ret_classid);
 
 /*

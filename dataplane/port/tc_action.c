@@ -45,14 +45,15 @@ static void count(struct sl_tc_action_count *count, const struct sl_ctx *ctx)
 	__atomic_store_n(&count->last_ns, now_ns, __ATOMIC_RELAXED);
 }
 
-int sl_tc_action_run(const struct sl_tc_action *action, struct sl_ctx *ctx)
+static inline __attribute__((always_inline)) int action_run(const struct sl_tc_action *action,
+	struct sl_ctx *ctx, int (*run)(const struct sl_prog *prog, struct sl_ctx *ctx))
 {
 	const struct sl_tc_step *step = sl_rcu_load(action->step);
 	struct sl_tc_action_count *counter = &action->counts[ctx->cpu];
 	int result;
 
 	count(counter, ctx);
-	result = step->prog ? sl_tc_run_prog(step->prog, ctx) : TC_ACT_UNSPEC;
+	result = step->prog ? run(step->prog, ctx) : TC_ACT_UNSPEC;
 	switch (result) {
 	case TC_ACT_SHOT:
 		add_relaxed(&counter->drops, 1);
@@ -69,6 +70,16 @@ int sl_tc_action_run(const struct sl_tc_action *action, struct sl_ctx *ctx)
 	default:
 		return TC_ACT_UNSPEC;
 	}
+}
+
+int sl_tc_action_run(const struct sl_tc_action *action, struct sl_ctx *ctx)
+{
+	return action_run(action, ctx, sl_tc_run_prog);
+}
+
+int sl_tc_action_run_watched(const struct sl_tc_action *action, struct sl_ctx *ctx)
+{
+	return action_run(action, ctx, sl_tc_run_prog_watched);
 }
 
 int sl_tc_get_prog(int fd, enum bpf_prog_type type, struct sl_prog **ret_prog)

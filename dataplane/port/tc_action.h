@@ -39,6 +39,8 @@ struct sl_tc_action {
 
 /* A bpf action may say less than the configured verdict of an action can. */
 SL_WORKER int sl_tc_action_run(const struct sl_tc_action *action, struct sl_ctx *ctx);
+/* The same, noting the steps of a packet's path (watch.h). */
+SL_WORKER int sl_tc_action_run_watched(const struct sl_tc_action *action, struct sl_ctx *ctx);
 
 /*
  * For a filter: binds the action of that index, or makes one. The reference is given back by
@@ -53,3 +55,4 @@ SL_CONTROL int sl_tc_get_prog(int fd, enum bpf_prog_type type, struct sl_prog **
 
 /* One run of a program by TC. */
 SL_WORKER int sl_tc_run_prog(const struct sl_prog *prog, struct sl_ctx *ctx);
+SL_WORKER int sl_tc_run_prog_watched(const struct sl_prog *prog, struct sl_ctx *ctx);

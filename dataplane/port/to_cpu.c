@@ -8,6 +8,7 @@
 #include "port.h"
 #include "prog.h"
 #include "transmit.h"
+#include "watch.h"
 
 /*
  * Packets that an entry of a CPUMAP names another CPU for. What a burst sends to one CPU goes into
@@ -70,8 +71,13 @@ static void put_into(
 	if (sl_likely(put == n))
 		return;
 	count_each(worker, pkts + put, n - put, SLUICE_CPUMAP_FULL);
-	for (; put < n; put++)
+	for (; put < n; put++) {
+		struct sl_port *port = sl_rcu_load(sl_ports[pkts[put]->port]);
+
+		if (port && sl_watching())
+			sl_watch_drop_burst(worker, port, &pkts[put], 1, SLUICE_CPUMAP_FULL);
 		sl_transmit_discard(worker, pkts[put]);
+	}
 }
 
 /* Few CPUs get packets of one burst, so each of them costs a walk over what is left. */

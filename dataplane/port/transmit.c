@@ -7,6 +7,7 @@
 #include "port.h"
 #include "to_cpu.h"
 #include "twin.h"
+#include "watch.h"
 #include "xsk_port.h"
 
 /* How often a full queue is tried again before packets are dropped. */
@@ -59,23 +60,36 @@ static unsigned join_segments(
 			continue;
 		}
 		sl_worker_count_add(worker, port->id, SLUICE_NO_ROOM, 1);
+		if (sl_watching())
+			sl_watch_drop_burst(worker, port, &pkts[i], 1, SLUICE_NO_ROOM);
 		rte_pktmbuf_free(pkts[i]);
 	}
 	return kept;
 }
 
+static inline unsigned offer(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf **pkts, unsigned n, bool watched)
+{
+	if (sl_unlikely(watched))
+		return sl_watch_send(worker, port, queue, pkts, n);
+	return rte_eth_tx_burst(port->id, queue, pkts, (uint16_t)n);
+}
+
 static void send_queue(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	struct rte_mbuf **pkts, unsigned n)
 {
-	unsigned sent = rte_eth_tx_burst(port->id, queue, pkts, (uint16_t)n);
+	bool watched = sl_watching();
+	unsigned sent = offer(worker, port, queue, pkts, n, watched);
 
 	for (unsigned i = 0; sl_unlikely(sent < n) && i < TX_RETRIES; i++) {
 		rte_pause();
-		sent += rte_eth_tx_burst(port->id, queue, pkts + sent, (uint16_t)(n - sent));
+		sent += offer(worker, port, queue, pkts + sent, n - sent, watched);
 	}
 	sl_worker_count_add(worker, port->id, SLUICE_TX, sent);
 	if (sl_unlikely(sent < n)) {
 		sl_worker_count_add(worker, port->id, SLUICE_TX_FULL, n - sent);
+		if (watched)
+			sl_watch_drop_burst(worker, port, pkts + sent, n - sent, SLUICE_TX_FULL);
 		sl_transmit_free(pkts + sent, n - sent);
 	}
 }
@@ -97,6 +111,9 @@ static void send_complete(
 	sl_worker_count_add(worker, port->id, SLUICE_HANDED_OVER, put);
 	if (sl_unlikely(put < n)) {
 		sl_worker_count_add(worker, port->id, SLUICE_HANDOVER_FULL, n - put);
+		if (sl_watching())
+			sl_watch_drop_burst(
+				worker, port, pkts + put, n - put, SLUICE_HANDOVER_FULL);
 		sl_transmit_free(pkts + put, n - put);
 	}
 }

@@ -8,6 +8,7 @@
 #include "packet.h"
 #include "transmit.h"
 #include "twin.h"
+#include "watch.h"
 
 /* The workers' side of twins: rings, and no system calls. */
 
@@ -18,6 +19,8 @@ static void enqueue(
 
 	if (sl_unlikely(put < n)) {
 		sl_worker_count_add(worker, port->id, SLUICE_KERNEL_FULL, n - put);
+		if (sl_watching())
+			sl_watch_drop_burst(worker, port, pkts + put, n - put, SLUICE_KERNEL_FULL);
 		sl_transmit_free(pkts + put, n - put);
 	}
 }

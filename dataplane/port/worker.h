@@ -127,6 +127,8 @@ SL_WORKER void sl_loop_poll(struct sl_worker *worker, struct sl_port *port, uint
  * bring along.
  */
 SL_WORKER void sl_loop_run(const struct sl_prog *prog, struct sl_burst *burst, bool has_meta);
+/* The same for a packet whose path is wanted. */
+SL_WORKER void sl_loop_run_traced(const struct sl_prog *prog, struct sl_burst *burst);
 /*
  * For a program that does not know of frags: makes one segment of each packet, or drops it. Returns
  * how many are left. meta_lens may be NULL.
@@ -145,6 +147,8 @@ SL_WORKER void sl_loop_pass(struct sl_worker *worker, struct sl_port *port, uint
 
 /* redirect.c: acts on XDP_REDIRECT of a packet that came in by `port`. */
 SL_WORKER void sl_redirect(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
+	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to);
+SL_WORKER void sl_redirect_watched(struct sl_worker *worker, struct sl_port *port, uint16_t queue,
 	struct rte_mbuf *pkt, uint8_t meta_len, const struct sl_redirect *to);
 
 /* Packets that the kernel sends out of a port: to its egress filters, and out. */

@@ -144,7 +144,12 @@ void sl_xsk_receive(struct sl_worker *worker, struct sl_port *port, uint16_t que
 		if (copy_packet(xsk, pkt, meta_len))
 			end = SLUICE_XSK;
 	}
-	sl_loop_finish(worker, port, pkt, end);
+	if (end == SLUICE_XSK_DROP) {
+		sl_loop_finish(worker, port, pkt, end);
+		return;
+	}
+	sl_worker_count_add(worker, port->id, end, 1);
+	sl_transmit_discard(worker, pkt);
 }
 
 void sl_xsk_flush(struct sl_worker *worker)
