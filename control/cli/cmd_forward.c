@@ -9,6 +9,7 @@
 #include <sluice/dataplane.h>
 
 #include "forward.h"
+#include "forward_watch.h"
 #include "verb.h"
 
 /*
@@ -30,6 +31,8 @@ enum {
 	OPT_XDP,
 	OPT_TC,
 	OPT_TAP,
+	OPT_CAPTURE,
+	OPT_TRACE,
 	OPT_PASS,
 	OPT_IP,
 	OPT_IP_BATCH,
@@ -46,6 +49,8 @@ static const struct option options[] = {
 	{ "xdp", required_argument, NULL, OPT_XDP },
 	{ "tc", required_argument, NULL, OPT_TC },
 	{ "tap", required_argument, NULL, OPT_TAP },
+	{ "capture", required_argument, NULL, OPT_CAPTURE },
+	{ "trace", required_argument, NULL, OPT_TRACE },
 	{ "pass-to", required_argument, NULL, OPT_PASS },
 	{ "ip", required_argument, NULL, OPT_IP },
 	{ "ip-batch", required_argument, NULL, OPT_IP_BATCH },
@@ -79,6 +84,11 @@ static const char help[] =
 	"  --tap PORT=OBJ[:PROG][,in][,write=FILE]\n"
 	"                       show the port's packets to a socket filter, as a packet socket would;\n"
 	"                       in: only received ones; write: what it keeps, to a pcap file\n"
+	"  --capture FILE[,port=PORT][,at=POINT[+POINT]...][,snaplen=N][,filter=FILTER]\n"
+	"                       write packets, with their verdicts, to a pcapng file; points and filters\n"
+	"                       as for 'sluice capture'\n"
+	"  --trace FILE[,port=PORT][,sample=N][,filter=FILTER]\n"
+	"                       write the paths of packets, a line each, as 'sluice trace' does\n"
 	"  --pass-to PORT=PORT  what passes the first goes out of the second, not to the kernel\n"
 	"  --ip COMMAND         what bpf_fib_lookup and bpf_redirect_neigh find, in the words of ip(8):\n"
 	"                       'route add 10.0.0.0/8 via 192.0.2.1', 'neigh add 192.0.2.1 lladdr\n"
@@ -100,6 +110,7 @@ struct forward {
 	char *pass[SL_FORWARD_MAX], *send[SL_FORWARD_MAX];
 	unsigned pass_count, send_count;
 	struct sl_forward_ip ip;
+	struct sl_forward_watches watches;
 	unsigned workers;
 	double seconds;
 	const char *json;
@@ -149,6 +160,9 @@ static int parse_option(struct forward *f, int option, char *value)
 		return sl_forward_add_tc(&f->spec, value);
 	case OPT_TAP:
 		return sl_forward_add_tap(&f->spec, value);
+	case OPT_CAPTURE:
+	case OPT_TRACE:
+		return sl_forward_add_watch(&f->watches, value, option == OPT_TRACE);
 	case OPT_PASS:
 		return append((const char **)f->pass, &f->pass_count, value);
 	case OPT_IP:
@@ -304,12 +318,16 @@ static int run(struct forward *f)
 	if (!status)
 		status = sl_forward_tap_start(&f->spec);
 	if (!status)
+		status = sl_forward_watch_start(&f->watches);
+	if (!status)
 		status = send_frames(f);
 	if (status || sluice_workers_start() != 0)
 		return status ? status : 1;
 	seconds = wait_for_end(f);
 	sluice_workers_stop();
 	status = sl_forward_tap_stop(&f->spec);
+	if (!status)
+		status = sl_forward_watch_stop(&f->watches);
 	sl_forward_print(seconds);
 	sl_forward_tap_print(&f->spec);
 	if (!status && f->json)
@@ -337,6 +355,7 @@ int sl_cmd_forward(int argc, char **argv)
 	if (!status)
 		status = run(&f);
 	sl_forward_tap_stop(&f.spec);
+	sl_forward_watch_stop(&f.watches);
 	sluice_eal_stop();
 	sl_forward_unload(&f.spec);
 	return status;

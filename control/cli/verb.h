@@ -25,13 +25,17 @@ int sl_cmd_agent(int argc, char **argv);
 /* Whether the first argument asks for help, which is then printed. */
 bool sl_cli_helps(int argc, char **argv, const char *text);
 
+int sl_cmd_capture(int argc, char **argv);
 int sl_cmd_demo(int argc, char **argv);
 int sl_cmd_exec(int argc, char **argv);
-int sl_cmd_port(int argc, char **argv);
 int sl_cmd_forward(int argc, char **argv);
 int sl_cmd_jump(int argc, char **argv);
-int sl_cmd_pin(int argc, char **argv);
+int sl_cmd_log(int argc, char **argv);
 int sl_cmd_map(int argc, char **argv);
+int sl_cmd_pin(int argc, char **argv);
+int sl_cmd_port(int argc, char **argv);
+int sl_cmd_prog(int argc, char **argv);
 int sl_cmd_run(int argc, char **argv);
 int sl_cmd_stats(int argc, char **argv);
 int sl_cmd_top(int argc, char **argv);
+int sl_cmd_trace(int argc, char **argv);

@@ -5,14 +5,15 @@
 #include <string.h>
 
 #include "background.h"
+#include "clock.h"
 #include "cpu.h"
 #include "format.h"
-#include "logging.h"
 #include "row.h"
 #include "start.h"
+#include "trace_log.h"
 
 /*
- * One ring per CPU, of NUL-terminated lines. The CPU's owner is the only writer, the background
+ * One ring per CPU, of times and NUL-terminated lines. The CPU's owner is the only writer, the background
  * thread the only reader; each publishes its own position with a release store and reads the other's
  * with an acquire load, so neither waits.
  */
@@ -25,51 +26,68 @@ struct trace_ring {
 	uint32_t head; /* writer's; both count bytes since the start */
 	uint64_t lost; /* writer's */
 	uint32_t tail sl_cache_aligned; /* reader's */
+	uint64_t lost_told; /* reader's */
 	char text[RING_BYTES] sl_cache_aligned;
 };
 
 static struct trace_ring *rings; /* one per CPU, set before the first program runs */
 static sl_trace_sink_fn trace_sink;
 
-static void append(struct trace_ring *ring, const char *line, uint32_t len)
+static void put(struct trace_ring *ring, uint32_t position, const void *data, uint32_t len)
+{
+	uint32_t at = position % RING_BYTES, part = sl_min(len, RING_BYTES - at);
+
+	memcpy(ring->text + at, data, part);
+	memcpy(ring->text, (const char *)data + part, len - part);
+}
+
+static void append(struct trace_ring *ring, const char *line, uint32_t line_len)
 {
 	uint32_t tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE); /* pairs with drain */
-	uint32_t at = ring->head % RING_BYTES, part = sl_min(len, RING_BYTES - at);
+	uint64_t time_ns = sl_clock_ns();
+	uint32_t len = (uint32_t)sizeof(time_ns) + line_len;
 
 	if (len > RING_BYTES - (ring->head - tail)) {
 		__atomic_store_n(&ring->lost, ring->lost + 1, __ATOMIC_RELAXED);
 		return;
 	}
-	memcpy(ring->text + at, line, part);
-	memcpy(ring->text, line + part, len - part);
+	put(ring, ring->head, &time_ns, sizeof(time_ns));
+	put(ring, ring->head + (uint32_t)sizeof(time_ns), line, line_len);
 	__atomic_store_n(&ring->head, ring->head + len, __ATOMIC_RELEASE); /* pairs with drain */
 }
 
-static void deliver(unsigned cpu, const char *line)
+static void deliver(unsigned cpu, uint64_t time_ns, const char *line)
 {
 	sl_trace_sink_fn sink = __atomic_load_n(&trace_sink, __ATOMIC_ACQUIRE);
 
 	if (sink)
 		sink(cpu, line);
 	else
-		sl_log(SL_LOG_INFO, "trace: cpu %u: %s", cpu, line);
+		sl_trace_log_line(cpu, time_ns, line);
 }
 
 static bool drain_ring(unsigned cpu, struct trace_ring *ring)
 {
 	uint32_t head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE); /* pairs with append */
+	uint64_t lost = __atomic_load_n(&ring->lost, __ATOMIC_RELAXED), time_ns;
 	uint32_t tail = ring->tail, len;
 	char line[MAX_LINE];
 
+	if (lost != ring->lost_told) {
+		sl_trace_log_lost(cpu, lost - ring->lost_told);
+		ring->lost_told = lost;
+	}
 	if (head == tail)
 		return false;
 	while (tail != head) {
+		for (len = 0; len < sizeof(time_ns); len++)
+			((char *)&time_ns)[len] = ring->text[tail++ % RING_BYTES];
 		for (len = 0; (line[len] = ring->text[tail++ % RING_BYTES]) != 0; len++)
 			;
 		/* Programs end their lines themselves. */
 		if (len && line[len - 1] == '\n')
 			line[len - 1] = 0;
-		deliver(cpu, line);
+		deliver(cpu, time_ns, line);
 	}
 	__atomic_store_n(&ring->tail, tail, __ATOMIC_RELEASE); /* pairs with append */
 	return true;
@@ -107,7 +125,7 @@ int sl_trace_start(void)
 		return -ENOMEM;
 	for (unsigned cpu = 0; cpu < sl_cpu_count(); cpu++) {
 		new[cpu].head = new[cpu].tail = 0;
-		new[cpu].lost = 0;
+		new[cpu].lost = new[cpu].lost_told = 0;
 	}
 	__atomic_store_n(&rings, new, __ATOMIC_RELEASE);
 	return sl_background_add_poll(drain, NULL);

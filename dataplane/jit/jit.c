@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <llvm-c/Analysis.h>
+#include <string.h>
 #include <time.h>
 
 #include "emit.h"
@@ -58,7 +59,38 @@ static void measure(const struct sl_emitter *e, uint32_t *ret_insn_count, bool *
 		*ret_insn_count = UINT32_MAX;
 }
 
-/* Emit, link, optimise, generate, load; times taken between the phases. */
+/* When the phases ended. */
+struct times {
+	uint64_t start, emitted, linked, optimized;
+};
+
+/* Emit, link, optimise. */
+static int make_module(struct sl_emitter *e, const struct sl_emit_source *source,
+	LLVMContextRef context, LLVMTargetMachineRef target, struct sl_entries *ret_entries,
+	uint32_t *ret_insn_count, struct times *ret_times)
+{
+	const struct sl_prog *prog = source->prog;
+	bool has_loops;
+	int err;
+
+	ret_times->start = now_ns();
+	err = sl_emit_program(e, source, context);
+	if (err)
+		return err;
+	measure(e, ret_insn_count, &has_loops);
+	sl_dump_ir(prog, "ir", e->module);
+	err = verify(prog, e->module);
+	ret_times->emitted = now_ns();
+	if (!err)
+		err = sl_runtime_link(e, target, ret_entries);
+	ret_times->linked = now_ns();
+	if (!err)
+		err = sl_codegen_optimize(e->module, target, *ret_insn_count, has_loops);
+	ret_times->optimized = now_ns();
+	return err;
+}
+
+/* The same, then generate and load. */
 static int compile(struct sl_emitter *e, const struct sl_emit_source *source,
 	LLVMContextRef context, LLVMTargetMachineRef target, struct sl_code **ret_code)
 {
@@ -66,23 +98,10 @@ static int compile(struct sl_emitter *e, const struct sl_emit_source *source,
 	LLVMMemoryBufferRef object;
 	struct sl_entries entries;
 	struct sl_code *code;
-	uint64_t start = now_ns(), emitted, linked, optimized;
-	int err = sl_emit_program(e, source, context);
+	struct times times;
 	uint32_t insn_count;
-	bool has_loops;
+	int err = make_module(e, source, context, target, &entries, &insn_count, &times);
 
-	if (err)
-		return err;
-	measure(e, &insn_count, &has_loops);
-	sl_dump_ir(prog, "ir", e->module);
-	err = verify(prog, e->module);
-	emitted = now_ns();
-	if (!err)
-		err = sl_runtime_link(e, target, &entries);
-	linked = now_ns();
-	if (!err)
-		err = sl_codegen_optimize(e->module, target, insn_count, has_loops);
-	optimized = now_ns();
 	if (err)
 		return err;
 	sl_dump_ir(prog, "opt", e->module);
@@ -94,10 +113,10 @@ static int compile(struct sl_emitter *e, const struct sl_emit_source *source,
 	err = sl_load_object(object, &entries, &code);
 	if (err)
 		return err;
-	code->emit_ns = emitted - start;
-	code->link_ns = linked - emitted;
-	code->optimize_ns = optimized - linked;
-	code->codegen_ns = now_ns() - optimized;
+	code->emit_ns = times.emitted - times.start;
+	code->link_ns = times.linked - times.emitted;
+	code->optimize_ns = times.optimized - times.linked;
+	code->codegen_ns = now_ns() - times.optimized;
 	*ret_code = code;
 	return 0;
 }
@@ -112,7 +131,27 @@ static void log_times(const struct sl_prog *prog, const struct sl_code *code)
 		(unsigned)(code->optimize_ns / 1000), (unsigned)(code->codegen_ns / 1000));
 }
 
-static int compile_source(const struct sl_emit_source *source, struct sl_code **ret_code)
+/* The optimised module as text. */
+static int print_module(struct sl_emitter *e, const struct sl_emit_source *source,
+	LLVMContextRef context, LLVMTargetMachineRef target, char **ret_text)
+{
+	struct sl_entries entries;
+	struct times times;
+	uint32_t insn_count;
+	char *text;
+	int err = make_module(e, source, context, target, &entries, &insn_count, &times);
+
+	if (err)
+		return err;
+	text = LLVMPrintModuleToString(e->module);
+	*ret_text = strdup(text);
+	LLVMDisposeMessage(text);
+	return *ret_text ? 0 : -ENOMEM;
+}
+
+/* Into code, or (ret_code NULL) into text. */
+static int compile_source(
+	const struct sl_emit_source *source, struct sl_code **ret_code, char **ret_text)
 {
 	LLVMContextRef context;
 	LLVMTargetMachineRef target;
@@ -122,13 +161,14 @@ static int compile_source(const struct sl_emit_source *source, struct sl_code **
 	if (err)
 		return err;
 	context = LLVMContextCreate();
-	err = compile(&e, source, context, target, ret_code);
+	err = ret_code ? compile(&e, source, context, target, ret_code)
+		       : print_module(&e, source, context, target, ret_text);
 	sl_emit_done(&e);
 	if (e.module)
 		LLVMDisposeModule(e.module);
 	LLVMContextDispose(context);
 	sl_codegen_put_target(target);
-	if (!err)
+	if (!err && ret_code)
 		log_times(source->prog, *ret_code);
 	return err;
 }
@@ -137,7 +177,7 @@ int sl_jit_compile(struct sl_prog *prog)
 {
 	const struct sl_emit_source source = { .prog = prog, .holder = prog };
 	struct sl_code *code;
-	int err = compile_source(&source, &code);
+	int err = compile_source(&source, &code, NULL);
 
 	if (err)
 		return err;
@@ -155,12 +195,23 @@ int sl_jit_link(
 		.holder = linked,
 	};
 	struct sl_code *code;
-	int err = compile_source(&source, &code);
+	int err = compile_source(&source, &code, NULL);
 
 	if (err)
 		return err;
 	linked->code = linked->own_code = code;
 	return 0;
+}
+
+int sl_jit_print(const struct sl_prog *prog, char **ret_text)
+{
+	const struct sl_emit_source source = { .prog = prog, .holder = prog };
+	int err;
+
+	sl_prog_lock_maps();
+	err = compile_source(&source, NULL, ret_text);
+	sl_prog_unlock_maps();
+	return err;
 }
 
 void sl_jit_free(struct sl_code *code)

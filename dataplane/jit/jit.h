@@ -19,5 +19,11 @@ SL_CONTROL int sl_jit_compile(struct sl_prog *prog);
 SL_CONTROL int sl_jit_link(
 	const struct sl_prog *prog, struct sl_prog *const *extensions, struct sl_prog *linked);
 
+/*
+ * What the machine code of a published program is made from: LLVM's intermediate representation after
+ * optimisation, as text to be freed. It is made anew, which takes as long as loading the program.
+ */
+SL_CONTROL int sl_jit_print(const struct sl_prog *prog, char **ret_text);
+
 /* Frees the machine code; the caller has waited for a grace period. NULL is fine. */
 SL_CONTROL void sl_jit_free(struct sl_code *code);

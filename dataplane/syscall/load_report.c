@@ -3,6 +3,7 @@
 #include <sluice/bpf.h>
 
 #include "fd.h"
+#include "jit.h"
 #include "prog.h"
 
 int sluice_load_report(int prog_fd, struct sluice_load_report *ret_report)
@@ -30,4 +31,16 @@ int sluice_load_report(int prog_fd, struct sluice_load_report *ret_report)
 	};
 	sl_object_unref(obj);
 	return 0;
+}
+
+int sluice_prog_ir(int prog_fd, char **ret_text)
+{
+	struct sl_object *obj;
+	int err = sl_fd_get(prog_fd, SL_OBJECT_PROG, &obj);
+
+	if (err)
+		return err;
+	err = sl_jit_print(sl_prog_of(obj), ret_text);
+	sl_object_unref(obj);
+	return err;
 }

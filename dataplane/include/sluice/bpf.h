@@ -89,6 +89,12 @@ struct sluice_load_report {
 /* For a program's descriptor. -1 with errno EBADF or EINVAL. */
 int sluice_load_report(int prog_fd, struct sluice_load_report *ret_report);
 
+/*
+ * LLVM's intermediate representation of a program after optimisation, as text to be freed. 0 or a
+ * negative errno: -EBADF, -EINVAL when it is no program's descriptor, -ENOMEM.
+ */
+int sluice_prog_ir(int prog_fd, char **ret_text);
+
 #ifdef __cplusplus
 }
 #endif
