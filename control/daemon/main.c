@@ -284,7 +284,7 @@ int main(int argc, char **argv)
 {
 	const char *path = getenv(SL_WIRE_SOCKET_ENV);
 	struct options o = { .server.path = path && *path ? path : SL_WIRE_SOCKET,
-		.ports.kernel_twin = SLUICE_TWIN_TRY };
+		.ports = { .kernel_twin = SLUICE_TWIN_TRY, .beside_kernel = true } };
 	sigset_t signals, blocked;
 	int status = parse(&o, argc, argv);
 

@@ -288,6 +288,7 @@ static int get_twin(struct sl_method_call *call, struct sluice_port_options *o)
 	for (size_t i = 0; !err && i < sizeof(twins) / sizeof(twins[0]); i++) {
 		if (strcmp(twins[i].name, twin) == 0) {
 			o->kernel_twin = twins[i].twin;
+			o->beside_kernel = true;
 			return 0;
 		}
 	}

@@ -449,7 +449,8 @@ static int make_twin(struct sl_port *port, const struct sluice_port_options *opt
 	if (err && options->kernel_twin == SLUICE_TWIN_REQUIRE)
 		return err;
 	if (!port->twin)
-		port->ifindex = sl_port_number(port->id, options->kernel_twin || sl_twin_exists());
+		port->ifindex = sl_port_number(port->id,
+			options->kernel_twin || options->beside_kernel || sl_twin_exists());
 	return 0;
 }
 

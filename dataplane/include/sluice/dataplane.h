@@ -68,6 +68,8 @@ struct sluice_port_options {
 	 */
 	bool tx_offloads;
 	enum sluice_kernel_twin kernel_twin;
+	/* Without a twin the port has a number that no interface of the kernel has just now. */
+	bool beside_kernel;
 	/*
 	 * What port and twin are called; NULL: as the device, or where no interface can be ("dpdk0").
 	 * -EINVAL for what a name cannot be, -EEXIST.
