@@ -76,5 +76,8 @@ SL_CONTROL int sl_route_del(const struct sluice_route *spec);
 /* Calls fn for the routes of the table and prefix of `spec`, with the lock held; fn must not change them. */
 SL_CONTROL void sl_route_walk_prefix(const struct sluice_route *spec,
 	int (*fn)(const struct sluice_route *route, void *arg), void *arg);
+/* Deletes the first of them for which fn is true; false for none. With the lock held. */
+SL_CONTROL bool sl_route_del_if(const struct sluice_route *spec,
+	bool (*fn)(const struct sluice_route *route, void *arg), void *arg);
 /* An interface goes: the routes with no path left go too; 0: all routes. With the lock held. */
 SL_CONTROL void sl_route_flush(uint32_t ifindex);

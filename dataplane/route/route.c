@@ -440,6 +440,25 @@ void sl_route_walk_prefix(const struct sluice_route *spec,
 	}
 }
 
+bool sl_route_del_if(const struct sluice_route *spec,
+	bool (*fn)(const struct sluice_route *route, void *arg), void *arg)
+{
+	struct sl_fib_table *table = sl_fib_table_peek(spec->prefix.family, table_of(spec));
+	struct sl_fib_key key = key_of(spec);
+	const struct sl_fib_list *list = table ? sl_fib_table_exact(table, &key) : NULL;
+	struct sluice_nexthop nexthops[SLUICE_NEXTHOPS];
+	struct sluice_route route;
+
+	for (uint32_t i = 0; list && i < list->count; i++) {
+		if (list->routes[i]->table != table_of(spec))
+			continue;
+		describe(list->routes[i], &key, spec->prefix.family, &route, nexthops);
+		if (fn(&route, arg))
+			return remove_at(table, &key, list, i) == 0;
+	}
+	return false;
+}
+
 int sluice_route_walk(uint16_t family, uint32_t table,
 	int (*fn)(const struct sluice_route *route, void *arg), void *arg)
 {
