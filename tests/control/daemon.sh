@@ -6,10 +6,12 @@
 start_daemon() {
 	export SLUICE_SOCKET=$work/sluice.sock
 	[ $# -gt 0 ] || set -- --no-huge -m 64 --no-shconf --
-	"$build/control/daemon/sluiced" "$@" --twin none >>"$work/daemon.log" 2>&1 &
+	# It goes with the test, however that ends.
+	setpriv --pdeathsig TERM -- "$build/control/daemon/sluiced" "$@" --twin none \
+		>>"$work/daemon.log" 2>&1 &
 	daemon=$!
-	for _ in $(seq 200); do
-		[ -S "$SLUICE_SOCKET" ] && "$build/control/cli/sluice" run -- true 2>/dev/null && return 0
+	for _ in $(seq 600); do
+		[ -S "$SLUICE_SOCKET" ] && "$build/control/cli/sluice" port list >"$work/null" 2>&1 && return 0
 		kill -0 "$daemon" 2>/dev/null || break
 		sleep 0.05
 	done

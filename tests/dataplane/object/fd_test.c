@@ -73,8 +73,8 @@ static bool is_alive(int fd)
 
 TEST(fd, names_its_object)
 {
-	static const char *const names[] = { "bpf-map", "bpf-prog", "btf", "bpf_link",
-		"bpf-stats" };
+	static const char *const names[SL_OBJECT_TYPES] = { "bpf-map", "bpf-prog", "btf",
+		"bpf_link", "bpf-stats", "sluice-watch" };
 	struct sl_object *obj;
 	char path[64], link[64];
 	ssize_t len;

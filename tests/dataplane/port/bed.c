@@ -53,7 +53,7 @@ uint64_t sum_of(enum sluice_counter_kind kind)
 
 void settle(const struct ring_port *port, uint64_t received)
 {
-	for (unsigned i = 0; i < 2000; i++) {
+	for (unsigned i = 0; i < 30000; i++) {
 		if (counter_of(port, SLUICE_RX) >= received &&
 			sum_of(SLUICE_KIND_IN) == sum_of(SLUICE_KIND_OUT))
 			return;

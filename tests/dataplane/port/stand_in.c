@@ -53,7 +53,7 @@ unsigned stand_in_live(void)
 
 unsigned stand_in_wait(unsigned want)
 {
-	for (unsigned i = 0; i < 1000 && stand_in_live() != want; i++) {
+	for (unsigned i = 0; i < 30000 && stand_in_live() != want; i++) {
 		sl_fd_reap();
 		usleep(1000);
 	}
