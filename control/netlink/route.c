@@ -276,3 +276,42 @@ bool sl_route_find(struct sl_route_socket *socket, const char *name, uint32_t if
 	sl_netlink_list_done(&out);
 	return found;
 }
+
+/* The links of one datagram. True if it says that the list has failed. */
+static bool use_links(const struct nlmsghdr *message, size_t len,
+	void (*use)(void *data, const struct sl_route_interface *interface), void *to)
+{
+	struct sl_route_interface interface;
+	int left = (int)len;
+
+	for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+		if (message->nlmsg_type == NLMSG_ERROR)
+			return true;
+		if (message->nlmsg_type != RTM_NEWLINK ||
+			mnl_nlmsg_get_payload_len(message) < sizeof(struct ifinfomsg))
+			continue;
+		read_link(message, &interface);
+		use(to, &interface);
+	}
+	return false;
+}
+
+bool sl_route_each(struct sl_route_socket *socket,
+	void (*use)(void *data, const struct sl_route_interface *interface), void *data)
+{
+	_Alignas(4) uint8_t bytes[64];
+	struct nlmsghdr *request = mnl_nlmsg_put_header(bytes);
+	struct sl_netlink_list out = { 0 };
+	size_t cursor = 0, len;
+	const void *datagram;
+	bool served;
+
+	request->nlmsg_type = RTM_GETLINK;
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	mnl_nlmsg_put_extra_header(request, sizeof(struct ifinfomsg));
+	served = sl_route_serve(socket, request, &out);
+	while (served && sl_netlink_list_next(&out, &cursor, &datagram, &len))
+		served = !use_links(datagram, len, use, data);
+	sl_netlink_list_done(&out);
+	return served;
+}

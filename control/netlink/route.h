@@ -43,3 +43,7 @@ struct sl_route_interface {
 };
 bool sl_route_find(struct sl_route_socket *socket, const char *name, uint32_t ifindex,
 	struct sl_route_interface *ret);
+
+/* Every interface of the program's namespace, the kernel's and those that it has not; false: unknown. */
+bool sl_route_each(struct sl_route_socket *socket,
+	void (*use)(void *data, const struct sl_route_interface *interface), void *data);

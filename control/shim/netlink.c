@@ -396,6 +396,52 @@ ssize_t __recv_chk(int fd, void *bytes, size_t len, size_t size, int flags)
 
 /* ---- names and numbers of ports that the kernel has no interface for ---- */
 
+/* The list that if_nameindex() gives, in the making: as glibc's if_freenameindex() takes it apart. */
+struct names {
+	struct if_nameindex *all;
+	size_t count;
+	bool failed;
+};
+
+static void add_name(void *data, const struct sl_route_interface *interface)
+{
+	struct names *names = data;
+	struct if_nameindex *all = reallocarray(names->all, names->count + 2, sizeof(*names->all));
+
+	if (all) {
+		names->all = all;
+		all[names->count].if_index = interface->ifindex;
+		all[names->count].if_name = strdup(interface->name);
+	}
+	if (!all || !all[names->count].if_name) {
+		names->failed = true;
+		return;
+	}
+	all[++names->count] = (struct if_nameindex){ 0 };
+}
+
+struct if_nameindex *if_nameindex(void)
+{
+	struct sl_route_socket socket = { .space = &sl_space_self, .open = open_route };
+	struct names names = { 0 };
+	int saved = errno;
+	bool known = false;
+
+	if (!sl_serve_inside) {
+		sl_serve_inside++;
+		note_namespace(&socket);
+		known = sl_route_each(&socket, add_name, &names);
+		sl_serve_inside--;
+	}
+	errno = saved;
+	if (known && names.count && !names.failed)
+		return names.all;
+	while (names.count)
+		free(names.all[--names.count].if_name);
+	free(names.all);
+	return REAL(if_nameindex)();
+}
+
 static bool find(const char *name, uint32_t ifindex, struct sl_route_interface *ret)
 {
 	struct sl_route_socket socket = { .space = &sl_space_self, .open = open_route };
