@@ -9,7 +9,6 @@
  */
 struct sl_verb {
 	const char *name;
-	const char *arguments; /* as the usage shows them; NULL for none */
 	const char *summary;
 	int (*run)(int argc, char **argv);
 };

@@ -33,7 +33,7 @@ for row in rows:
         print(f"docs/observability.md has: {row}")
 
 # The dashboard.
-dashboard = json.loads((root / "share/grafana/sluice.json").read_text(encoding="utf-8"))
+dashboard = json.loads((root / "control/package/grafana.json").read_text(encoding="utf-8"))
 wrong = set()
 for panel in dashboard["panels"]:
     for target in panel["targets"]:

@@ -26,7 +26,8 @@ port=$(sed -n 's,.*http://127.0.0.1:\([0-9]*\)/metrics.*,\1,p' "$work/daemon.log
 [ $? = 1 ] && grep -q "cannot serve metrics" "$work/second" || fail "a port that is taken"
 
 mkfifo "$work/hold"
-"$build/control/cli/sluice" run -- "$build/tests/control/daemon/count_events" 1 $packets \
+ifindex=$("$build/control/cli/sluice" port list | awk '$2 == "net_ring0" { print $1 }')
+"$build/control/cli/sluice" run -- "$build/tests/control/daemon/count_events" "$ifindex" $packets \
 	<"$work/hold" >"$work/id" &
 exec 9>"$work/hold"
 for _ in $(seq 200); do
@@ -69,7 +70,7 @@ get >/dev/null || fail "no answer after bad clients"
 # Telemetry.
 socket=$(find /run/dpdk "${XDG_RUNTIME_DIR:-/nowhere}/dpdk" /tmp/dpdk -path "*/stats$$/dpdk_telemetry.v2" 2>/dev/null)
 [ -S "$socket" ] || fail "no telemetry socket"
-"$here/telemetry.py" "$socket" "$id" $packets || fail "telemetry"
+"$here/telemetry.py" "$socket" "$id" $packets "$ifindex" || fail "telemetry"
 
 # The command. Before anything else has run.
 sluice=$build/control/cli/sluice

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""telemetry.py SOCKET PROGRAM PACKETS: asks DPDK's telemetry socket for what count_events did."""
+"""telemetry.py SOCKET PROGRAM PACKETS IFINDEX: asks DPDK's telemetry socket for what count_events did."""
 import json
 import socket
 import sys
 
-path, program, packets = sys.argv[1], sys.argv[2], int(sys.argv[3])
+path, program, packets, ifindex = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 sock.settimeout(10)
 sock.connect(path)
@@ -31,8 +31,10 @@ for name in ("ports", "port/stats", "workers", "programs", "maps", "drops"):
         sys.exit(f"no help for {name}")
 if ask("/sluice/ports") != ["net_ring0", "net_ring1"]:
     sys.exit(f"ports: {ask('/sluice/ports')}")
-expect("/sluice/port/stats,net_ring0", live=packets, xdp_drop=packets, drops=packets, ifindex=1)
-expect("/sluice/port/stats,2", name="net_ring1", drops=0)
+expect("/sluice/port/stats,net_ring0", live=packets, xdp_drop=packets, drops=packets,
+       ifindex=int(ifindex))
+other = ask("/sluice/port/stats,net_ring1")["ifindex"]
+expect(f"/sluice/port/stats,{other}", name="net_ring1", drops=0)
 expect("/sluice/drops", xdp_drop=packets, tx_full=0)
 expect("/sluice/drops,net_ring1", xdp_drop=0)
 if ask("/sluice/programs") != [int(program)] or len(ask("/sluice/maps")) != 2:
