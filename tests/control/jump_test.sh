@@ -71,7 +71,8 @@ run "$sluice" jump --help
 expect "help" 0 'sluice jump apply FILE' '"slots"' 'Exit status'
 
 start_daemon --no-huge -m 64 --no-shconf --vdev net_null0,size=64 -- || exit 1
-"$sluice" run -- "$build/tests/control/jump_setup" "$object" 1 $pins || exit 1
+ifindex=$("$sluice" port list | awk 'NR == 2 { print $1 }')
+"$sluice" run -- "$build/tests/control/jump_setup" "$object" "$ifindex" $pins || exit 1
 
 run "$sluice" jump show pinned $pins/first
 expect "show" 0 "map [0-9]+ 'first': 1 of 4 slots are set" ' 0  program [0-9]+  xdp  first0'
@@ -112,7 +113,7 @@ cat >"$work/good.json" <<EOF
   ],
   "hooks": [
     { "hook": "xdp", "port": "net_null0", "program": "front" },
-    { "hook": "tcx/egress", "port": 1, "program": "egress", "old": "old egress" }
+    { "hook": "tcx/egress", "port": $ifindex, "program": "egress", "old": "old egress" }
   ]
 }
 EOF
@@ -173,10 +174,10 @@ hooks() {
 	echo "{\"maps\": {\"m\": {\"pinned\": \"$pins/first\"}}, \"slots\": [$good], \"hooks\": [$1]}"
 }
 wrong "there is no port 'net9'" < <(hooks "{\"hook\": \"xdp\", \"port\": \"net9\", \"program\": {\"pinned\": \"$pins/front0\"}}")
-wrong "there is no hook 'tcx'" < <(hooks "{\"hook\": \"tcx\", \"port\": 1, \"program\": {\"pinned\": \"$pins/front0\"}}")
-wrong 'there is no program to replace' < <(hooks "{\"hook\": \"tc/ingress\", \"port\": 1, \"priority\": 1, \"program\": {\"pinned\": \"$pins/filter0\"}}")
-wrong 'XDP of port 1: the program there is another one' < <(hooks "{\"hook\": \"xdp\", \"port\": 1, \"program\": {\"pinned\": \"$pins/front0\"}, \"old\": {\"pinned\": \"$pins/front0\"}}")
-wrong "'program' is missing" < <(hooks "{\"hook\": \"xdp\", \"port\": 1}")
+wrong "there is no hook 'tcx'" < <(hooks "{\"hook\": \"tcx\", \"port\": $ifindex, \"program\": {\"pinned\": \"$pins/front0\"}}")
+wrong 'there is no program to replace' < <(hooks "{\"hook\": \"tc/ingress\", \"port\": $ifindex, \"priority\": 1, \"program\": {\"pinned\": \"$pins/filter0\"}}")
+wrong "XDP of port $ifindex: the program there is another one" < <(hooks "{\"hook\": \"xdp\", \"port\": $ifindex, \"program\": {\"pinned\": \"$pins/front0\"}, \"old\": {\"pinned\": \"$pins/front0\"}}")
+wrong "'program' is missing" < <(hooks "{\"hook\": \"xdp\", \"port\": $ifindex}")
 programs() {
 	echo "{\"programs\": {\"p\": $1}, \"slots\": [{\"map\": {\"pinned\": \"$pins/first\"}, \"index\": 0, \"program\": \"p\"}]}"
 }
