@@ -3,6 +3,7 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -280,6 +281,26 @@ static int serve(const struct options *o, const sigset_t *signals)
 	return status;
 }
 
+/*
+ * Clients' calls, LLVM among them, run on the CPUs that no worker has, where there are such: all
+ * threads that come from now on inherit it.
+ */
+static void leave_workers_alone(void)
+{
+	unsigned cpu, count = sluice_workers_count();
+	uint64_t cpu_ns;
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0)
+		return;
+	for (unsigned i = 0; i < count; i++) {
+		if (sluice_worker_times(i, &cpu, &cpu_ns) == 0)
+			CPU_CLR(cpu, &cpus);
+	}
+	if (CPU_COUNT(&cpus) > 0)
+		sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
 int main(int argc, char **argv)
 {
 	const char *path = getenv(SL_WIRE_SOCKET_ENV);
@@ -304,6 +325,7 @@ int main(int argc, char **argv)
 	sluice_eal_want_telemetry();
 	if (sluice_eal_start(o.workers, o.eal_argc, o.eal_argv) != 0)
 		return 1;
+	leave_workers_alone();
 	/* Those that the EAL's options name; others come and go by command. */
 	status = sluice_port_add_all(&o.ports) >= 0 && sluice_workers_start() == 0
 			 ? serve(&o, &signals)
