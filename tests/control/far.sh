@@ -40,7 +40,8 @@ start_far() {
 	ip -n "$near" link set ea0 up
 	ip -n "$far" link set eb0 up
 	ip -n "$far" addr add 10.5.0.2/24 dev eb0
-	in_near "$build/control/daemon/sluiced" --no-huge -m 256 --no-shconf --no-pci -- \
+	# Not by a function: then $! would be a shell's.
+	ip netns exec "$near" "$build/control/daemon/sluiced" --no-huge -m 256 --no-shconf --no-pci -- \
 		>"$work/daemon.log" 2>&1 &
 	daemon=$!
 	for _ in $(seq 200); do
