@@ -103,11 +103,13 @@ filter() {
 
 # Where a port has no program, xdpdump is a packet socket's capture, which sees a port's kernel twin.
 dump() {
-	run timeout -s INT 2 xdpdump -i up0 -w dump.pcap >out 2>&1 &
-	while kill -0 $! 2>/dev/null; do
-		send 5 7777 400
-		sleep 0.2
+	ip netns exec "$near" "$sluice" run -- xdpdump -i up0 -w dump.pcap >out 2>&1 &
+	for _ in $(seq 50); do
+		send 20 7777 400
+		[ "$(stat -c %s dump.pcap 2>/dev/null || echo 0)" -gt 4000 ] && break
+		sleep 0.1
 	done
+	kill $!
 	wait $!
 	grep -q xxxxx dump.pcap || say "no packets in xdpdump's file: $(cat out)"
 	# It would trace one that is there by programs of type TRACING.
