@@ -2,9 +2,10 @@
 
 #include <pthread.h>
 #include <sluice/dataplane.h>
-#include <sluice/tunnel.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include "tunnel_words.h"
 
 struct bpf_program;
 struct sl_loader;
@@ -44,11 +45,6 @@ struct sl_forward_xdp {
 	struct sl_forward_prog prog;
 };
 
-struct sl_forward_tunnel {
-	char *underlay;
-	struct sluice_tunnel_options options;
-};
-
 struct sl_forward_tap {
 	char *port;
 	struct sl_forward_prog prog;
@@ -65,7 +61,7 @@ struct sl_forward_spec {
 		const char *path;
 		struct sl_loader *loader;
 	} objects[SL_FORWARD_MAX];
-	struct sl_forward_tunnel tunnels[SL_FORWARD_TUNNELS];
+	struct sl_tunnel_words tunnels[SL_FORWARD_TUNNELS];
 	struct sl_forward_tap taps[SL_FORWARD_MAX];
 	unsigned xdp_count, tc_count, object_count, tunnel_count, tap_count;
 	pthread_t tap_thread;

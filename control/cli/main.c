@@ -11,6 +11,8 @@ static const struct sl_verb verbs[] = {
 	{ "run", "run a program with its bpf(2) answered by sluiced, or by a Sluice of its own",
 		sl_cmd_run },
 	{ "port", "add, remove, show and change ports", sl_cmd_port },
+	{ "tunnel", "add, remove and show tunnels over ports", sl_cmd_tunnel },
+	{ "ip", "set routes and neighbours of ports without a kernel twin", sl_cmd_ip },
 	{ "top", "show packets, cycles, verdicts and drops as they happen", sl_cmd_top },
 	{ "stats", "print what sluiced has counted", sl_cmd_stats },
 	{ "trace", "show the paths of packets, a line each", sl_cmd_trace },

@@ -213,6 +213,8 @@ static struct sl_port *tunnel_new(const struct sluice_tunnel_options *o, struct 
 	t->src_port_span = (o->src_port_max ?: t->kind->src_port_max) - t->src_port_min;
 	t->df = (uint8_t)o->df;
 	t->remote = o->remote;
+	t->options = *o;
+	t->options.name = NULL;
 	set_sources(t, o);
 	set_link(t, o);
 	if (!(o->flags & SLUICE_TUNNEL_EXTERNAL))
@@ -378,6 +380,27 @@ int sluice_tunnel_add(const struct sluice_tunnel_options *options, uint32_t *ret
 		return refuse(options, -EINVAL, why);
 	sl_port_lock();
 	err = add(options, ret_ifindex);
+	sl_port_unlock();
+	return err;
+}
+
+int sluice_tunnel_get(uint32_t ifindex, struct sluice_tunnel_options *ret_options)
+{
+	const struct sl_port *port;
+	int err = -ENODEV;
+
+	sl_port_lock();
+	port = sl_port_peek(ifindex);
+	if (port && port->tunnel) {
+		*ret_options = port->tunnel->options;
+		ret_options->dst_port = port->tunnel->udp_port;
+		ret_options->mtu = port->mtu;
+		if (port->tunnel->kind->ethernet) {
+			ret_options->flags |= SLUICE_TUNNEL_ADDRESS;
+			memcpy(ret_options->mac, &port->mac, sizeof(ret_options->mac));
+		}
+		err = 0;
+	}
 	sl_port_unlock();
 	return err;
 }

@@ -46,6 +46,7 @@ struct sl_tunnel_port {
 	struct sl_tunnel fixed; /* the key of all packets unless external */
 	uint32_t next_seq sl_cache_aligned; /* atomic: to be sent */
 	uint32_t wanted_seq; /* atomic: of the next to be received, 0 before the first */
+	struct sluice_tunnel_options options; /* as it was added, for control threads; no name */
 };
 
 /* The tunnels over a port; immutable once published. */

@@ -4,10 +4,17 @@
 # start_daemon [EAL OPTIONS... -- OPTIONS...]: $daemon is its pid, $SLUICE_SOCKET its socket. Its ports
 # have no twins, whose names and packets would be the machine's.
 start_daemon() {
+	start_daemon_in "" "$@"
+}
+
+# The same in a network namespace.
+start_daemon_in() {
+	local enter=${1:+ip netns exec $1}
+	shift
 	export SLUICE_SOCKET=$work/sluice.sock
 	[ $# -gt 0 ] || set -- --no-huge -m 64 --no-shconf --
 	# It goes with the test, however that ends.
-	setpriv --pdeathsig TERM -- "$build/control/daemon/sluiced" "$@" --twin none \
+	setpriv --pdeathsig TERM -- $enter "$build/control/daemon/sluiced" "$@" --twin none \
 		>>"$work/daemon.log" 2>&1 &
 	daemon=$!
 	for _ in $(seq 600); do

@@ -1,4 +1,8 @@
-"""tunnel_packets.py NEAR FAR DIR SLUICE OBJECT: the packets of tunnel_test.sh, there and compared."""
+"""tunnel_packets.py NEAR FAR DIR SLUICE OBJECT: the packets of tunnel_test.sh, there and compared.
+
+With SLUICE_SOCKET in the environment Sluice is that daemon in NEAR, to whose ports x1 and z1 there lead;
+else it is `sluice forward`, with files as ports.
+"""
 import ctypes
 import fcntl
 import os
@@ -93,6 +97,28 @@ def forward(*options):
     if done.returncode != 0 or done.stderr:
         sys.exit("sluice: " + done.stderr)
     return done.stdout
+
+
+def sluice_does(*words):
+    """A sluice command in the near namespace, for the daemon."""
+    enter(near)
+    done = subprocess.run([sluice, *words], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(" ".join(words) + ": " + done.stdout + done.stderr)
+    return done.stdout
+
+
+def filters(port, section):
+    """The program of that section at the port's ingress, by tc itself."""
+    sluice_does("run", "--", "tc", "qdisc", "add", "dev", port, "clsact")
+    sluice_does("run", "--", "tc", "filter", "add", "dev", port, "ingress", "bpf", "da", "obj", obj, "sec", section)
+
+
+def send_slowly(s, sent):
+    for at in range(0, len(sent), 100):
+        for frame in sent[at:at + 100]:
+            s.send(frame)
+        time.sleep(0.02)
 
 
 def csum(data):
@@ -204,6 +230,7 @@ def change(frame):
 
 TUNNEL = "vx0=vxlan,external,gbp,udp6zerocsumrx,nexthop=02:00:00:00:09:09,local=10.9.0.%d,local=fd09::%d,underlay=%s"
 frames = [inner(i) for i in range(400)]
+by_daemon = "SLUICE_SOCKET" in os.environ
 
 # The kernel's outer packets, and ours over the same link into the kernel's device.
 sum_in_software(near, "e0")
@@ -213,9 +240,21 @@ vxlan = packets(near, "vx0")
 for frame in frames:
     vxlan.send(frame)
 kernel_outer, kernel_through = receive(wire, len(frames)), receive(out, len(frames))
-said = forward("--port", "net_pcap0,rx_pcap=" + write_pcap("frames", frames),
-               "--port", "net_af_packet0,iface=e0", "--tunnel", TUNNEL % (1, 1, "net_af_packet0"),
-               "--tc", "net_pcap0,ingress,%s:classifier/set,da" % obj, "--pass-to", "net_pcap0=vx0")
+if by_daemon:
+    x1, z1 = packets(near, "x1"), packets(near, "z1")
+    # Addresses and the next hop as the kernel finds them, by routes and neighbours.
+    for net, last in (("10.9.0.", 24), ("fd09::", 64)):
+        sluice_does("ip", "address", "add", "%s1/%d" % (net, last), "dev", "net_af_packet0")
+        sluice_does("ip", "neigh", "add", net + "9", "lladdr", "02:00:00:00:09:09", "dev", "net_af_packet0")
+    sluice_does("tunnel", "add", "vx0=vxlan,external,gbp,udp6zerocsumrx,underlay=net_af_packet0")
+    filters("net_af_packet1", "classifier/set")
+    sluice_does("port", "set", "net_af_packet1", "pass-to", "vx0")
+    send_slowly(x1, frames)
+    said = sluice_does("port", "list")
+else:
+    said = forward("--port", "net_pcap0,rx_pcap=" + write_pcap("frames", frames),
+                   "--port", "net_af_packet0,iface=e0", "--tunnel", TUNNEL % (1, 1, "net_af_packet0"),
+                   "--tc", "net_pcap0,ingress,%s:classifier/set,da" % obj, "--pass-to", "net_pcap0=vx0")
 our_outer, our_through = receive(wire, len(frames)), receive(out, len(frames))
 if len(kernel_outer) < len(frames) * 0.9:
     fail("the kernel sent %d of %d\n%s" % (len(kernel_outer), len(frames), said))
@@ -232,11 +271,20 @@ for i in range(0, len(outer), 200):
     time.sleep(0.02)
 kernel_seen = receive(out, 1 << 30)
 ours = [bytes.fromhex("027063617000") + f[6:] for f in outer]
-said = forward("--port", "net_pcap0,rx_pcap=" + write_pcap("outer", ours),
-               "--port", "net_pcap1,tx_pcap=" + os.path.join(work, "seen"),
-               "--tunnel", TUNNEL % (9, 9, "net_pcap0"),
-               "--tc", "vx0,ingress,%s:classifier/get,da" % obj, "--pass-to", "vx0=net_pcap1")
-our_seen = [f for f in read_pcap("seen") if MARK in f]
+if by_daemon:
+    sluice_does("run", "--", "tc", "qdisc", "del", "dev", "net_af_packet1", "clsact")
+    sluice_does("tunnel", "add", (TUNNEL % (9, 9, "net_af_packet1")).replace("vx0", "vx1"))
+    filters("vx1", "classifier/get")
+    sluice_does("port", "set", "vx1", "pass-to", "net_af_packet2")
+    send_slowly(x1, ours)
+    our_seen = receive(z1, len(kernel_seen))
+    said = sluice_does("port", "stats", "vx1")
+else:
+    said = forward("--port", "net_pcap0,rx_pcap=" + write_pcap("outer", ours),
+                   "--port", "net_pcap1,tx_pcap=" + os.path.join(work, "seen"),
+                   "--tunnel", TUNNEL % (9, 9, "net_pcap0"),
+                   "--tc", "vx0,ingress,%s:classifier/get,da" % obj, "--pass-to", "vx0=net_pcap1")
+    our_seen = [f for f in read_pcap("seen") if MARK in f]
 if len(kernel_seen) < len(kernel_outer) or len(kernel_seen) > len(outer) - 500:
     fail("the kernel took %d of %d" % (len(kernel_seen), len(outer)))
 compare("packets out of the tunnel", kernel_seen, our_seen)

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # tunnel_test.sh BUILD_DIR: VXLAN beside the kernel's device in external mode, with random keys over
 # IPv4 and IPv6: equal outer packets for the same key, equal keys for the same outer packets, changed
-# ones too; and Sluice's packets into the kernel's device over a live link.
+# ones too; and Sluice's packets into the kernel's device over a live link. Once with `sluice forward`,
+# once with the daemon, its tunnels and filters added while it runs.
 set -uo pipefail
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 build_dir=$(realpath "$1")
 object=$build_dir/tests/control/tunnel.bpf.o
 [ "$(id -u)" = 0 ] || { echo "needs root: network namespaces and the kernel's devices"; exit 77; }
 work=$(mktemp -d)
 near=sl-tun-a-$$ far=sl-tun-b-$$
-trap 'ip netns del $near 2>/dev/null; ip netns del $far 2>/dev/null; rm -rf "$work"' EXIT
+. tests/control/daemon.sh
+trap 'stop_daemon 2>/dev/null; ip netns del $near 2>/dev/null; ip netns del $far 2>/dev/null; rm -rf "$work"' EXIT
 # Entering one takes more than making one: its own view of /sys, which a chroot cannot have.
 ip netns add "$near" && ip netns add "$far" && ip netns exec "$near" true ||
 	{ echo "no network namespaces here"; exit 77; }
@@ -44,4 +47,22 @@ ip -n "$far" link add o0 index 77 type veth peer name o1
 ip -n "$far" link set o0 up
 ip -n "$far" link set o1 up
 tunnel "$near" && tunnel "$far" || { echo "the kernel has no VXLAN here"; exit 77; }
-python3 "$(dirname "$0")/tunnel_packets.py" "$near" "$far" "$work" "$build_dir/control/cli/sluice" "$object"
+packets() {
+	python3 tests/control/tunnel_packets.py "$near" "$far" "$work" "$build_dir/control/cli/sluice" "$object"
+}
+packets || exit 1
+
+# The daemon, with links to ports of its own: x1 and z1 are where their packets come from and go to.
+for link in x z; do
+	ip -n "$near" link add ${link}0 type veth peer name ${link}1
+	ip -n "$near" link set ${link}0 up
+	ip -n "$near" link set ${link}1 up
+done
+# As a port of net_pcap has it, so that both are sent the same packets.
+ip -n "$near" link set x0 address 02:70:63:61:70:00
+# Room for all packets, however busy the machine is.
+room=framecnt=8192
+build=$build_dir start_daemon_in "$near" --no-huge -m 256 --no-shconf --no-pci --vdev net_af_packet0,iface=e0,$room \
+	--vdev net_af_packet1,iface=x0,$room --vdev net_af_packet2,iface=z0,$room -- || exit 1
+packets || { cat "$work/daemon.log"; exit 1; }
+stop_daemon

@@ -85,6 +85,13 @@ struct sluice_tunnel_options {
  */
 int sluice_tunnel_add(const struct sluice_tunnel_options *options, uint32_t *ret_ifindex);
 
+/*
+ * The options of a tunnel, with what was chosen for those that were not given: MAC, MTU, UDP port. Its
+ * name is NULL: struct sluice_port_info has it. Any thread but a worker. -ENODEV when the port is not
+ * there or is no tunnel.
+ */
+int sluice_tunnel_get(uint32_t ifindex, struct sluice_tunnel_options *ret_options);
+
 #ifdef __cplusplus
 }
 #endif

@@ -14,7 +14,7 @@
 
 #include <sluice/route.h>
 
-#include "../../../control/cli/network.h"
+#include "../../../control/words/network.h"
 #include "test.h"
 
 bool network_is_mirrored = true;

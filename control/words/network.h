@@ -17,3 +17,5 @@ typedef uint32_t (*sl_network_name_fn)(const char *name);
  */
 int sl_network_line(
 	const char *line, sl_network_name_fn ifindex_of, char *ret_reason, size_t reason_size);
+/* Whether the line makes sense, for whatever interfaces there are: nothing is done. */
+int sl_network_check(const char *line, char *ret_reason, size_t reason_size);

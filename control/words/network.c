@@ -22,6 +22,7 @@ struct line {
 	unsigned at;
 	uint16_t family; /* -4, -6, or 0 */
 	sl_network_name_fn ifindex_of;
+	bool only_read; /* nothing is done */
 	char *reason;
 	size_t reason_size;
 };
@@ -192,7 +193,7 @@ static int set_link(struct line *l)
 
 	takes(l, "dev", 3);
 	err = get_device(l, &ifindex);
-	if (!err)
+	if (!err && !l->only_read)
 		err = sluice_interface_get(ifindex, &interface);
 	while (!err && peek(l)) {
 		if (is(l, "mtu"))
@@ -202,7 +203,7 @@ static int set_link(struct line *l)
 		else if (!is(l, "up"))
 			err = unknown(l);
 	}
-	return err ? err : sluice_interface_set(&interface);
+	return err || l->only_read ? err : sluice_interface_set(&interface);
 }
 
 static int change_address(struct line *l, bool add)
@@ -224,7 +225,7 @@ static int change_address(struct line *l, bool add)
 	}
 	if (!err && !ifindex)
 		err = refuse(l, "dev is missing");
-	if (err)
+	if (err || l->only_read)
 		return err;
 	return add ? sluice_address_add(ifindex, &ip, len) : sluice_address_del(ifindex, &ip, len);
 }
@@ -358,7 +359,7 @@ static int change_route(
 	struct route *r = calloc(1, sizeof(*r));
 	int err = r ? get_route(l, r) : -ENOMEM;
 
-	if (!err)
+	if (!err && !l->only_read)
 		err = fn(&r->route, flags);
 	free(r);
 	return err;
@@ -424,7 +425,7 @@ static int replace_neighbour(struct line *l)
 	struct sluice_neighbour n = { 0 };
 	int err = get_neighbour(l, &n);
 
-	return err ? err : sluice_neighbour_set(&n);
+	return err || l->only_read ? err : sluice_neighbour_set(&n);
 }
 
 static int add_neighbour(struct line *l)
@@ -432,7 +433,7 @@ static int add_neighbour(struct line *l)
 	struct sluice_neighbour n = { 0 }, old;
 	int err = get_neighbour(l, &n);
 
-	if (err)
+	if (err || l->only_read)
 		return err;
 	return sluice_neighbour_get(n.ifindex, &n.address, &old) == 0 ? -EEXIST
 								      : sluice_neighbour_set(&n);
@@ -443,7 +444,7 @@ static int del_neighbour(struct line *l)
 	struct sluice_neighbour n = { 0 };
 	int err = get_neighbour(l, &n);
 
-	return err ? err : sluice_neighbour_del(n.ifindex, &n.address);
+	return err || l->only_read ? err : sluice_neighbour_del(n.ifindex, &n.address);
 }
 
 /* N or FROM-TO. */
@@ -560,7 +561,7 @@ static int add_rule(struct line *l)
 	struct sluice_rule rule = { 0 };
 	int err = get_rule(l, &rule);
 
-	return err ? err : sluice_rule_add(&rule);
+	return err || l->only_read ? err : sluice_rule_add(&rule);
 }
 
 static int del_rule(struct line *l)
@@ -568,7 +569,7 @@ static int del_rule(struct line *l)
 	struct sluice_rule rule = { 0 };
 	int err = get_rule(l, &rule);
 
-	return err ? err : sluice_rule_del(&rule);
+	return err || l->only_read ? err : sluice_rule_del(&rule);
 }
 
 static const struct command {
@@ -615,29 +616,51 @@ static int run(struct line *l)
 	return unknown(l);
 }
 
+static int run_line(struct line *l, const char *line)
+{
+	unsigned count = 0;
+	char *save = NULL;
+	int err;
+
+	l->reason[0] = '\0';
+	if (snprintf(l->text, sizeof(l->text), "%s", line) >= (int)sizeof(l->text))
+		return refuse(l, "the line is too long");
+	for (char *word = strtok_r(l->text, " \t\r\n", &save); word;
+		word = strtok_r(NULL, " \t\r\n", &save)) {
+		if (count == WORDS_MAX)
+			return refuse(l, "there are too many words");
+		l->words[count++] = word;
+	}
+	if (!count || l->words[0][0] == '#')
+		return 0;
+	err = run(l);
+	if (err && !l->reason[0])
+		snprintf(l->reason, l->reason_size, "%s", strerror(-err));
+	return err;
+}
+
 int sl_network_line(
 	const char *line, sl_network_name_fn ifindex_of, char *ret_reason, size_t reason_size)
 {
 	struct line l = {
 		.ifindex_of = ifindex_of, .reason = ret_reason, .reason_size = reason_size
 	};
-	unsigned count = 0;
-	char *save = NULL;
-	int err;
 
-	ret_reason[0] = '\0';
-	if (snprintf(l.text, sizeof(l.text), "%s", line) >= (int)sizeof(l.text))
-		return refuse(&l, "the line is too long");
-	for (char *word = strtok_r(l.text, " \t\r\n", &save); word;
-		word = strtok_r(NULL, " \t\r\n", &save)) {
-		if (count == WORDS_MAX)
-			return refuse(&l, "there are too many words");
-		l.words[count++] = word;
-	}
-	if (!count || l.words[0][0] == '#')
-		return 0;
-	err = run(&l);
-	if (err && !ret_reason[0])
-		snprintf(ret_reason, reason_size, "%s", strerror(-err));
-	return err;
+	return run_line(&l, line);
+}
+
+static uint32_t any_interface(const char *name)
+{
+	(void)name;
+	return 1;
+}
+
+int sl_network_check(const char *line, char *ret_reason, size_t reason_size)
+{
+	struct line l = { .ifindex_of = any_interface,
+		.only_read = true,
+		.reason = ret_reason,
+		.reason_size = reason_size };
+
+	return run_line(&l, line);
 }
