@@ -40,8 +40,9 @@ start_far() {
 	ip -n "$near" link set ea0 up
 	ip -n "$far" link set eb0 up
 	ip -n "$far" addr add 10.5.0.2/24 dev eb0
-	# Not by a function: then $! would be a shell's.
-	ip netns exec "$near" "$build/control/daemon/sluiced" --no-huge -m 256 --no-shconf --no-pci -- \
+	# Not by in_near: a function in the background is a shell of its own, and $! that shell.
+	ip netns exec "$near" setpriv --pdeathsig TERM -- \
+		"$build/control/daemon/sluiced" --no-huge -m 256 --no-shconf --no-pci -- \
 		>"$work/daemon.log" 2>&1 &
 	daemon=$!
 	for _ in $(seq 200); do
@@ -55,15 +56,8 @@ start_far() {
 	in_far "$control/twin_traffic.py" ping 10.5.0.1 1 || exit 1
 }
 
-# send COUNT [UDP PORT [BYTES]]: frames from the far end to up0
+# send COUNT [UDP PORT [MARK]]: frames from the far end to up0
 send() { in_far "$control/frames.py" send eb0 "$@"; }
-echoes() { in_far "$control/frames.py" echoes 10.5.0.1; }
-# Whether up0's kernel twin answers the far end, before long; and that it does not.
-answers() {
-	local _
-	for _ in $(seq 10); do
-		[ "$(echoes)" != 3 ] || return 0
-	done
-	return 1
-}
-is_silent() { [ "$(echoes)" = 0 ]; }
+# Whether up0's kernel twin answers the far end, and that it does not.
+answers() { [ "$(in_far "$control/frames.py" echoes 10.5.0.1)" = 3 ]; }
+is_silent() { [ "$(in_far "$control/frames.py" echoes 10.5.0.1)" = 0 ]; }

@@ -95,7 +95,8 @@ await 5 is_gone net_af_packet0 || say "the twin has outlived sluice forward"
 # The daemon: ports of it, in the namespace that it is in.
 start() {
 	export SLUICE_SOCKET=$work/sluice.sock
-	ip netns exec "$near" "$build/control/daemon/sluiced" --no-huge -m 256 --no-shconf --no-pci -- >>"$work/daemon.log" 2>&1 &
+	ip netns exec "$near" setpriv --pdeathsig TERM -- \
+		"$build/control/daemon/sluiced" --no-huge -m 256 --no-shconf --no-pci -- >>"$work/daemon.log" 2>&1 &
 	daemon=$!
 	await 20 "$sluice" port list || { cat "$work/daemon.log"; say "the daemon does not start"; }
 }
