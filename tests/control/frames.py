@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Traffic for far.sh.
 
-send DEVICE N [PORT [BYTES]]    N UDP packets to PORT of 10.5.0.1
+send DEVICE N [PORT [BYTES [ADDRESS]]]
+                                N broadcast UDP packets to PORT of ADDRESS
 echoes ADDRESS                  how many of three ICMP echoes are answered, each within 0.3 s of the one before
 """
 import os, socket, struct, sys
@@ -13,15 +14,15 @@ def checksum(data):
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def send(device, n, port="7777", length="64"):
+def send(device, n, port="7777", length="64", address="10.5.0.1"):
     s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     s.bind((device, 0))
     body = b"x" * (int(length) - 42)
     udp = struct.pack("!HHHH", 4000, int(port), 8 + len(body), 0) + body
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
-                       socket.inet_aton("10.5.0.2"), socket.inet_aton("10.5.0.1"))
+                       socket.inet_aton("10.5.0.2"), socket.inet_aton(address))
     head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
-    frame = b"\x02\0\0\0\0\x02" + s.getsockname()[4] + b"\x08\0" + head + udp
+    frame = b"\xff" * 6 + s.getsockname()[4] + b"\x08\0" + head + udp
     for _ in range(int(n)):
         s.send(frame)
 
