@@ -1,6 +1,8 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -155,8 +157,11 @@ static int64_t call_ring_bell(
 	struct sl_session *s, const uint64_t *args, struct sl_answer *ret_answer)
 {
 	int bell = sluice_ringbuf_event_fd((int)args[0]);
+	char path[32];
 
-	return give_fd(bell < 0 ? bell : dup(bell), ret_answer);
+	/* Whether this one blocks is for the client to say, not whether ours does. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", bell);
+	return give_fd(bell < 0 ? bell : open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK), ret_answer);
 }
 
 static int64_t call_ring_wait(

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -121,6 +122,21 @@ void sl_area_free(void *area, size_t len_bytes)
 		munmap(area, area_len(len_bytes));
 }
 
+int sl_area_memfd(size_t len_bytes)
+{
+	int fd = memfd_create("bpf-map", MFD_CLOEXEC | MFD_ALLOW_SEALING), err;
+
+	if (fd < 0)
+		return -errno;
+	/* Who may only read must not open it again, through /proc, for writing. */
+	if (ftruncate(fd, (off_t)len_bytes) == 0 && fchmod(fd, 0600) == 0 &&
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0)
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
 int sl_area_new_shared(size_t len_bytes, void **ret_area)
 {
 	int fd, err;
@@ -128,12 +144,9 @@ int sl_area_new_shared(size_t len_bytes, void **ret_area)
 
 	if (!memory_left(len_bytes))
 		return -ENOMEM;
-	fd = memfd_create("bpf-map", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	fd = sl_area_memfd(len_bytes);
 	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, len_bytes) != 0 ||
-		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
-		goto fail;
+		return fd;
 	p = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		goto fail;

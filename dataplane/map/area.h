@@ -27,5 +27,7 @@ SL_CONTROL void sl_area_free(void *area, size_t len_bytes);
 /* A shared area becomes a private copy of itself, at the same address. -ENOMEM. */
 SL_CONTROL int sl_area_detach(void *area, size_t len_bytes);
 
+/* A memfd for what is shared, of a fixed size, that only this process's user may open again. Negative errno. */
+SL_CONTROL int sl_area_memfd(size_t len_bytes);
 /* A sealed memfd named as bpftool expects, with its mapping in *ret_area. Negative errno. */
 SL_CONTROL int sl_area_new_shared(size_t len_bytes, void **ret_area);

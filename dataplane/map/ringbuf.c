@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -25,12 +25,13 @@
  * the data. A file has no page twice, so the mapping that a consumer asks for, with the data twice
  * in a row, is put together from two.
  *
- * A file cannot be waited for either. Each ring has an eventfd, the bell, which epoll gets instead
+ * A file cannot be waited for either. Each ring has a pipe, the bell, which epoll gets instead
  * of the map's descriptor. The background thread rings it for programs, and silences it once all is
  * read, for who does not tell us that it is about to wait. Who tells us finds it ringing when there
  * is anything to read, and silent otherwise, as the kernel's poll answers.
- * Ringing is to be readable. Of a USER_RINGBUF, of which any byte is free, it is to be writable: the
- * counter is not at its end.
+ * Ringing is to be readable. Of a USER_RINGBUF, of which any byte is free, it is to be writable. The pipe
+ * has room for one buffer: what is in it makes it readable, and not writable. Our description of it is
+ * ours alone: others cannot have it block.
  */
 struct ringbuf_map {
 	struct sl_map map; /* desc.data: the struct sl_ringbuf */
@@ -42,6 +43,8 @@ struct ringbuf_map {
 	bool rung;
 	uint64_t seen;
 };
+
+enum { BELL_BYTES = 4096 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -58,13 +61,30 @@ static bool is_user(const struct ringbuf_map *ring)
 
 static void set_bell(struct ringbuf_map *ring, bool ringing)
 {
-	uint64_t count = is_user(ring) ? UINT64_MAX - 1 : 1;
 	bool add = ringing != is_user(ring);
-	ssize_t done = add ? write(ring->bell, &count, sizeof(count))
-			   : read(ring->bell, &count, sizeof(count));
+	char bytes[BELL_BYTES];
+	ssize_t done = add ? write(ring->bell, "", 1) : read(ring->bell, bytes, sizeof(bytes));
 
 	(void)done; /* it was ringing, or silent, already */
 	ring->rung = ringing;
+}
+
+/* Both ends in one. */
+static int new_bell(void)
+{
+	char path[32];
+	int fds[2], bell = -1;
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[0]);
+	if (fcntl(fds[1], F_SETPIPE_SZ, BELL_BYTES) == BELL_BYTES)
+		bell = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (bell < 0)
+		bell = -errno;
+	close(fds[0]);
+	close(fds[1]);
+	return bell;
 }
 
 static bool is_ready(const struct ringbuf_map *ring)
@@ -235,12 +255,10 @@ static int ringbuf_new(const union bpf_attr *attr, struct sl_map **ret_map)
 	sl_list_init(&ring->node);
 	ring->data_len = attr->max_entries;
 	ring->rung = is_user(ring);
-	ring->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	ring->memfd = memfd_create("bpf-map", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (ring->bell < 0 || ring->memfd < 0 ||
-		ftruncate(ring->memfd, 2 * SL_RINGBUF_PAGE + (off_t)ring->data_len) != 0 ||
-		fcntl(ring->memfd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
-		err = -errno;
+	ring->bell = new_bell();
+	ring->memfd = sl_area_memfd(2 * SL_RINGBUF_PAGE + ring->data_len);
+	if (ring->bell < 0 || ring->memfd < 0) {
+		err = sl_min(ring->memfd, ring->bell);
 		goto fail;
 	}
 	ring->map.desc.data = new_block();
