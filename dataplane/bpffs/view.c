@@ -126,8 +126,12 @@ static bool path_of(int fd, char *ret_path, size_t size)
 bool sl_bpffs_holds(int fd, char *ret_path, size_t size)
 {
 	char path[PATH_MAX], public[PATH_MAX];
+	const char *known = sl_bpffs_known_root();
+	struct stat st, root_st;
 
-	return path_of(fd, path, sizeof(path)) &&
+	/* A path is as its mount namespace has it, so by itself it says nothing. */
+	return known && stat(known, &root_st) == 0 && fstat(fd, &st) == 0 &&
+	       st.st_dev == root_st.st_dev && path_of(fd, path, sizeof(path)) &&
 	       sl_bpffs_public(
 		       path, ret_path ? ret_path : public, ret_path ? size : sizeof(public));
 }
