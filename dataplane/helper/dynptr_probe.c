@@ -86,10 +86,11 @@ SL_HELPER_FN(probe_read_user_str_dynptr)
 	return (uint32_t)-EFAULT;
 }
 
-#define PROBE_ROW(kfunc)                                                                        \
-	const struct sl_kfunc sl_kfunc_##kfunc = {                                              \
-		.call = { SL_KFUNC_ROW(kfunc, ANY), .args = { SL_ARG_DYNPTR, SL_ARG_SCALAR,     \
-							    SL_ARG_SCALAR, SL_ARG_ANYTHING } }, \
+#define PROBE_ROW(kfunc)                                                               \
+	const struct sl_kfunc sl_kfunc_##kfunc = {                                     \
+		.call = { SL_KFUNC_ROW(kfunc, ANY), .flags = SL_HELPER_READS_ANYTHING, \
+			.args = { SL_ARG_DYNPTR, SL_ARG_SCALAR, SL_ARG_SCALAR,         \
+				SL_ARG_ANYTHING } },                                   \
 	}
 
 PROBE_ROW(probe_read_kernel_dynptr);

@@ -93,6 +93,7 @@ enum sl_helper_flags {
 	SL_HELPER_CASTS = 1 << 8, /* the result belongs to the reference of the argument */
 	SL_HELPER_LEAVES_MEMORY = 1 << 7, /* may not write all of an _UNINIT argument */
 	SL_HELPER_FINDS_SOCKETS = 1 << 16, /* of the kernel's: see kernel_sock.h */
+	SL_HELPER_READS_ANYTHING = 1 << 9, /* any memory of this process: for privileged loaders */
 	SL_HELPER_GETS_PROG = 1 << 15, /* after the row's arguments: the program that calls */
 };
 

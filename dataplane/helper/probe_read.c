@@ -22,7 +22,7 @@ SL_HELPER_FN(probe_read_kernel)
 
 const struct sl_helper sl_helper_probe_read_kernel = {
 	SL_ROW(probe_read_kernel, ANY),
-	.flags = SL_HELPER_GPL,
+	.flags = SL_HELPER_GPL | SL_HELPER_READS_ANYTHING,
 	.args = { SL_ARG_MEM_UNINIT, SL_ARG_SIZE_OR_ZERO, SL_ARG_ANYTHING },
 };
 
@@ -42,7 +42,7 @@ SL_HELPER_FN(probe_read_kernel_str)
 
 const struct sl_helper sl_helper_probe_read_kernel_str = {
 	SL_ROW(probe_read_kernel_str, ANY),
-	.flags = SL_HELPER_GPL | SL_HELPER_LEAVES_MEMORY,
+	.flags = SL_HELPER_GPL | SL_HELPER_LEAVES_MEMORY | SL_HELPER_READS_ANYTHING,
 	.args = { SL_ARG_MEM_UNINIT, SL_ARG_SIZE_OR_ZERO, SL_ARG_ANYTHING },
 };
 
@@ -59,7 +59,7 @@ SL_HELPER_FN(probe_read_user)
 
 const struct sl_helper sl_helper_probe_read_user = {
 	SL_ROW(probe_read_user, ANY),
-	.flags = SL_HELPER_GPL,
+	.flags = SL_HELPER_GPL | SL_HELPER_READS_ANYTHING,
 	.args = { SL_ARG_MEM_UNINIT, SL_ARG_SIZE_OR_ZERO, SL_ARG_ANYTHING },
 };
 
@@ -70,6 +70,6 @@ SL_HELPER_FN(probe_read_user_str)
 
 const struct sl_helper sl_helper_probe_read_user_str = {
 	SL_ROW(probe_read_user_str, ANY),
-	.flags = SL_HELPER_GPL,
+	.flags = SL_HELPER_GPL | SL_HELPER_READS_ANYTHING,
 	.args = { SL_ARG_MEM_UNINIT, SL_ARG_SIZE_OR_ZERO, SL_ARG_ANYTHING },
 };

@@ -289,9 +289,10 @@ SL_HELPER_FN(strnstr)
 	return result(find_part(r1, r2, r3));
 }
 
-#define STRING_ROW(kfunc, ...)                                                 \
-	const struct sl_kfunc sl_kfunc_##kfunc = {                             \
-		.call = { SL_KFUNC_ROW(kfunc, ANY), .args = { __VA_ARGS__ } }, \
+#define STRING_ROW(kfunc, ...)                                                         \
+	const struct sl_kfunc sl_kfunc_##kfunc = {                                     \
+		.call = { SL_KFUNC_ROW(kfunc, ANY), .flags = SL_HELPER_READS_ANYTHING, \
+			.args = { __VA_ARGS__ } },                                     \
 	}
 
 STRING_ROW(strcmp, SL_ARG_ANYTHING, SL_ARG_ANYTHING);

@@ -154,7 +154,7 @@ SL_HELPER_FN(trace_printk)
 const struct sl_helper sl_helper_trace_printk = {
 	SL_ROW(trace_printk, ANY),
 	/* R3..R5 are passed on unchecked: the format says which of them are looked at. */
-	.flags = SL_HELPER_GPL | SL_HELPER_ALL_REGS,
+	.flags = SL_HELPER_GPL | SL_HELPER_ALL_REGS | SL_HELPER_READS_ANYTHING,
 	.args = { SL_ARG_MEM, SL_ARG_SIZE },
 };
 
@@ -176,7 +176,7 @@ SL_HELPER_FN(trace_vprintk)
 
 const struct sl_helper sl_helper_trace_vprintk = {
 	SL_ROW(trace_vprintk, ANY),
-	.flags = SL_HELPER_GPL,
+	.flags = SL_HELPER_GPL | SL_HELPER_READS_ANYTHING,
 	.args = { SL_ARG_MEM, SL_ARG_SIZE, SL_ARG_MEM_OR_NULL, SL_ARG_SIZE_OR_ZERO },
 };
 
@@ -196,7 +196,7 @@ SL_HELPER_FN(snprintf)
 
 const struct sl_helper sl_helper_snprintf = {
 	SL_ROW(snprintf, ANY),
-	.flags = SL_HELPER_GPL | SL_HELPER_LEAVES_MEMORY,
+	.flags = SL_HELPER_GPL | SL_HELPER_LEAVES_MEMORY | SL_HELPER_READS_ANYTHING,
 	.args = { SL_ARG_MEM_UNINIT_OR_NULL, SL_ARG_SIZE_OR_ZERO, SL_ARG_CONST_STR,
 		SL_ARG_MEM_OR_NULL, SL_ARG_SIZE_OR_ZERO },
 };

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "caller.h"
 #include "cpu.h"
 #include "helper.h"
 #include "kfunc_call.h"
@@ -82,6 +83,13 @@ static int check_map_type(
 	return -EINVAL;
 }
 
+bool sl_call_permitted(const struct sl_helper *helper, const struct sl_prog *prog)
+{
+	/* The kernel's CAP_PERFMON: what is read there may be another user's. */
+	return sl_helper_allowed(helper, prog->rules_type) &&
+	       (!(helper->flags & SL_HELPER_READS_ANYTHING) || sl_caller_is_privileged());
+}
+
 static int find_helper(
 	struct sl_env *env, const struct bpf_insn *insn, const struct sl_helper **ret_helper)
 {
@@ -92,7 +100,7 @@ static int find_helper(
 		sl_say(env, "invalid func unknown#%d\n", insn->imm);
 		return -EINVAL;
 	}
-	if (!helper || !sl_helper_allowed(helper, env->prog->rules_type)) {
+	if (!helper || !sl_call_permitted(helper, env->prog)) {
 		sl_say(env, "program of this type cannot use helper %s#%d\n",
 			helper           ? helper->name
 			: insn->imm == 0 ? "bpf_unspec"

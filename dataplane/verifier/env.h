@@ -283,6 +283,8 @@ int sl_dynptr_overwrite(struct sl_env *env, struct sl_frame *frame, uint32_t ind
 /* The reference ends: pointers to what it held are numbers from now on. */
 int sl_release(struct sl_env *env, uint32_t ref_id);
 /* 1: the path is at its end. */
+/* By the program's type, and for who loads it. */
+bool sl_call_permitted(const struct sl_helper *helper, const struct sl_prog *prog);
 int sl_check_call(struct sl_env *env, const struct bpf_insn *insn, uint32_t *ret_next);
 int sl_check_args(struct sl_env *env, const struct sl_helper *helper, struct sl_call_meta *meta);
 

@@ -114,7 +114,7 @@ static int find(struct sl_env *env, const struct bpf_insn *insn, const struct sl
 	const struct sl_kfunc *kfunc = sl_kfunc_peek((uint32_t)insn->imm);
 	char name[128];
 
-	if (!kfunc || !sl_helper_allowed(&kfunc->call, env->prog->rules_type)) {
+	if (!kfunc || !sl_call_permitted(&kfunc->call, env->prog)) {
 		sl_kfunc_name((uint32_t)insn->imm, name, sizeof(name));
 		sl_say(env, "calling kernel function %s is not allowed\n", name);
 		return -EACCES;
