@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/if_link.h>
 
+#include "caller.h"
 #include "command.h"
 #include "extension_link.h"
 #include "fd.h"
@@ -39,6 +40,9 @@ static int create_xdp(const union bpf_attr *attr, struct sl_prog *prog, struct s
 {
 	int err = check(prog, attr->link_create.attach_type, attr->link_create.flags);
 
+	/* What is at ports is the administrator's, by links as by netlink. */
+	if (!err && !sl_caller_is_privileged())
+		err = -EPERM;
 	if (!err)
 		err = sl_link_new(prog, attr->link_create.target_ifindex,
 			attr->link_create.attach_type, attr->link_create.flags, ret_link);

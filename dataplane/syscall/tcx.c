@@ -102,6 +102,8 @@ int sl_tcx_prog_attach(const struct sl_call *call)
 	};
 	int err;
 
+	if (!sl_caller_is_privileged())
+		return -EPERM;
 	if (attr->attach_flags & ~(uint32_t)ATTACH_FLAGS)
 		return -EINVAL;
 	err = get_classifier(attr->attach_bpf_fd, &change.prog);
@@ -128,6 +130,8 @@ int sl_tcx_prog_detach(const struct sl_call *call)
 	};
 	int err = 0;
 
+	if (!sl_caller_is_privileged())
+		return -EPERM;
 	if (attr->attach_flags & ~(uint32_t)ATTACH_FLAGS)
 		return -EINVAL;
 	if (attr->attach_bpf_fd)
@@ -306,6 +310,8 @@ int sl_tcx_link_new(const union bpf_attr *attr, struct sl_prog *prog, struct sl_
 	struct sl_link *link;
 	int err;
 
+	if (!sl_caller_is_privileged())
+		return -EPERM;
 	memcpy(&relative, (const char *)attr + LINK_RELATIVE, sizeof(relative));
 	change.relative = relative;
 	if (!sl_tcx_attach_type(attr->link_create.attach_type))

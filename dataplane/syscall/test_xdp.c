@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "command.h"
 #include "context.h"
 #include "packet.h"
@@ -170,6 +171,9 @@ int sl_test_run_xdp(const struct sl_call *call, struct sl_prog *prog)
 	if (prog->bound_device)
 		return -EINVAL;
 	live = attr->test.flags & BPF_F_TEST_XDP_LIVE_FRAMES;
+	/* They leave by ports. */
+	if (live && !sl_caller_is_privileged())
+		return -EPERM;
 	if (attr->test.batch_size > (live ? LIVE_BATCH_MAX : 0))
 		return live ? -E2BIG : -EINVAL;
 	err = sl_test_read_ctx(call, &md, sizeof(md));
