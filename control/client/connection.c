@@ -15,22 +15,44 @@ enum { IDLE_MAX = 8, FD_ABOVE = 800 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static struct sl_connection *idle;
+static struct sl_connection *idle, *all;
 static unsigned idle_count;
+
+/* Whether the number is not another file's by now. */
+static bool is_open(const struct sl_connection *c)
+{
+	struct stat st;
+
+	return fstat(c->wire.fd, &st) == 0 && st.st_dev == c->dev && st.st_ino == c->ino;
+}
 
 static void before_fork(void)
 {
 	pthread_mutex_lock(&lock);
 }
 
-static void after_fork(void)
+static void in_parent(void)
 {
+	pthread_mutex_unlock(&lock);
+}
+
+/* What speaks for the parent, which may be another user, is not the child's to have. */
+static void in_child(void)
+{
+	for (struct sl_connection *c = all; c; c = c->next_open) {
+		if (is_open(c))
+			close(c->wire.fd);
+		c->wire.fd = -1;
+	}
+	/* Their memory may be in use by what was interrupted by a signal, whose handler forks. */
+	all = idle = NULL;
+	idle_count = 0;
 	pthread_mutex_unlock(&lock);
 }
 
 static void init(void)
 {
-	pthread_atfork(before_fork, after_fork, after_fork);
+	pthread_atfork(before_fork, in_parent, in_child);
 }
 
 const char *sl_connection_path(void)
@@ -40,21 +62,27 @@ const char *sl_connection_path(void)
 	return path && *path ? path : SL_WIRE_SOCKET;
 }
 
-/* Whether the descriptor is still our socket, and ours, not the parent's. */
+/* Still our socket, and ours: not the parent's, nor of who we were. */
 static bool is_good(const struct sl_connection *c)
 {
-	struct stat st;
-
-	return c->pid == getpid() && fstat(c->wire.fd, &st) == 0 && st.st_dev == c->dev &&
-	       st.st_ino == c->ino;
+	return c->pid == getpid() && c->uid == geteuid() && is_open(c);
 }
 
+/* With the lock held. */
+static void forget(const struct sl_connection *c)
+{
+	struct sl_connection **at = &all;
+
+	while (*at && *at != c)
+		at = &(*at)->next_open;
+	if (*at)
+		*at = c->next_open;
+}
+
+/* Of one that is forgotten. */
 static void free_connection(struct sl_connection *c)
 {
-	struct stat st;
-
-	/* The number may be another file's by now. */
-	if (fstat(c->wire.fd, &st) != 0 || st.st_dev != c->dev || st.st_ino != c->ino)
+	if (!is_open(c))
 		c->wire.fd = -1;
 	sl_wire_done(&c->wire);
 	free(c);
@@ -70,6 +98,7 @@ static struct sl_connection *take_idle(void)
 		idle_count--;
 		if (is_good(c))
 			break;
+		forget(c);
 		free_connection(c);
 	}
 	pthread_mutex_unlock(&lock);
@@ -133,6 +162,12 @@ static struct sl_connection *connect_new(void)
 	c->dev = st.st_dev;
 	c->ino = st.st_ino;
 	c->pid = getpid();
+	c->uid = geteuid();
+	c->used = false;
+	pthread_mutex_lock(&lock);
+	c->next_open = all;
+	all = c;
+	pthread_mutex_unlock(&lock);
 	return c;
 }
 
@@ -152,9 +187,12 @@ void sl_connection_put(struct sl_connection *c, bool broken)
 	pthread_mutex_lock(&lock);
 	keep = !broken && idle_count < IDLE_MAX && is_good(c);
 	if (keep) {
+		c->used = true;
 		c->next = idle;
 		idle = c;
 		idle_count++;
+	} else {
+		forget(c);
 	}
 	pthread_mutex_unlock(&lock);
 	if (!keep)

@@ -5,13 +5,17 @@
 /*
  * Connections to the daemon of this process, one for each call that is under way: made when there is
  * no idle one, kept for the next. The socket is that of SLUICE_SOCKET, or the usual one. A forked child
- * makes its own; a program that closes descriptors it does not know loses some and gets new ones.
+ * closes them and makes its own, and so does a process that becomes another user: to the daemon, a
+ * connection is who made it. A program that closes descriptors it does not know loses some and gets new
+ * ones.
  */
 struct sl_connection {
 	struct sl_wire wire;
-	struct sl_connection *next;
+	struct sl_connection *next, *next_open; /* idle ones; all */
 	uint64_t dev, ino; /* of the socket: whether it is still there */
 	int pid;
+	unsigned uid;
+	bool used; /* by a call before: the daemon may have gone since */
 };
 
 /* NULL with errno set: ECONNREFUSED or ENOENT when there is no daemon, EACCES. */

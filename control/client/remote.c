@@ -241,6 +241,29 @@ static void drop_answer(struct sl_remote_call *call)
 	call->ret_text = NULL;
 }
 
+/* Whether the daemon had gone before it could have got the call: another may be there. */
+static bool is_stale(const struct exchange *x, int err)
+{
+	return err == -ECONNRESET && x->connection->used;
+}
+
+static int begin(struct exchange *x)
+{
+	bool again;
+	int err;
+
+	do {
+		x->connection = sl_connection_get();
+		if (!x->connection)
+			return -errno;
+		err = send_call(x);
+		again = is_stale(x, err);
+		if (err)
+			sl_connection_put(x->connection, true);
+	} while (again);
+	return err;
+}
+
 static int64_t run(struct exchange *x)
 {
 	int err;
@@ -248,12 +271,10 @@ static int64_t run(struct exchange *x)
 	x->call->ret_text = NULL;
 	x->call->ret_text_len_bytes = 0;
 	x->call->ret_fd_count = 0;
-	x->connection = sl_connection_get();
-	if (!x->connection)
-		return -errno;
-	err = send_call(x);
-	if (!err)
-		err = attend(x);
+	err = begin(x);
+	if (err)
+		return err;
+	err = attend(x);
 	sl_connection_put(x->connection, err != 0);
 	if (!err && x->write_failed)
 		err = -EFAULT;
