@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include <sluice/dataplane.h>
 #include <sluice/pin.h>
@@ -245,8 +246,8 @@ static int save_state(const char *dir)
 	return err ? 1 : 0;
 }
 
-/* While clients are served. */
-static int run(const struct options *o, const sigset_t *signals)
+/* While clients are served. *ret_alone: nobody is any more. */
+static int run(const struct options *o, const sigset_t *signals, bool *ret_alone)
 {
 	int status = 0, sig;
 
@@ -257,12 +258,13 @@ static int run(const struct options *o, const sigset_t *signals)
 		sigwait(signals, &sig);
 	}
 	sd_notify(0, "STOPPING=1");
-	sl_server_stop();
+	*ret_alone = sl_server_stop();
 	return status;
 }
 
 static int serve(const struct options *o, const sigset_t *signals)
 {
+	bool alone = true;
 	int status;
 
 	make_directory(o->server.path);
@@ -273,11 +275,14 @@ static int serve(const struct options *o, const sigset_t *signals)
 		return 1;
 	}
 	load_state(o->state);
-	status = sl_server_start(&o->server) == 0 ? run(o, signals) : 1;
+	status = sl_server_start(&o->server) == 0 ? run(o, signals, &alone) : 1;
 	if (save_state(o->state) != 0)
 		status = 1;
 	sluice_bpffs_stop();
 	sl_metrics_stop();
+	/* A thread that is left would find what it uses gone. What is the process's, the kernel takes. */
+	if (!alone)
+		_exit(status);
 	return status;
 }
 

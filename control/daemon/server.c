@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "list.h"
@@ -20,7 +21,7 @@
  * Who floods the socket with connections gets no more than its share of the threads: the rest of the
  * clients have theirs.
  */
-enum { CLIENTS_MAX = 1024, CLIENTS_PER_USER_MAX = 256, BACKLOG = 256 };
+enum { CLIENTS_MAX = 1024, CLIENTS_PER_USER_MAX = 256, BACKLOG = 256, STOP_S = 2 };
 
 struct client {
 	struct sl_list node;
@@ -59,15 +60,20 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* Whether one more client of this user fits; with the lock held. */
+/*
+ * Whether one more client of this user fits; with the lock held. However many users the others are,
+ * the administrator's share is free for it.
+ */
 static bool has_room(uid_t uid)
 {
+	bool privileged = uid == 0 || uid == geteuid();
 	const struct client *client;
 	unsigned of_user = 0;
 
 	sl_list_for_each (client, &clients, node)
 		of_user += client->uid == uid;
-	return client_count < CLIENTS_MAX && of_user < CLIENTS_PER_USER_MAX;
+	return of_user < CLIENTS_PER_USER_MAX &&
+	       client_count < CLIENTS_MAX - (privileged ? 0 : CLIENTS_PER_USER_MAX);
 }
 
 static int start_client(int fd)
@@ -210,12 +216,14 @@ int sl_server_start(const struct sl_server_options *options)
 	return err;
 }
 
-void sl_server_stop(void)
+bool sl_server_stop(void)
 {
+	struct timespec until;
 	struct client *client;
+	int err = 0;
 
 	if (listen_fd < 0)
-		return;
+		return true;
 	eventfd_write(stop_fd, 1);
 	pthread_join(acceptor, NULL);
 	unlink(address.sun_path);
@@ -223,7 +231,13 @@ void sl_server_stop(void)
 	pthread_mutex_lock(&lock);
 	sl_list_for_each (client, &clients, node)
 		shutdown(client->fd, SHUT_RDWR);
-	while (!sl_list_empty(&clients))
-		pthread_cond_wait(&gone, &lock);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_S;
+	while (!sl_list_empty(&clients) && !err)
+		err = pthread_cond_timedwait(&gone, &lock, &until);
+	if (err)
+		sl_log(SL_LOG_WARN, "%u clients' calls do not end; going without them",
+			client_count);
 	pthread_mutex_unlock(&lock);
+	return !err;
 }

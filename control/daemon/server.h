@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /*
@@ -14,5 +15,9 @@ struct sl_server_options {
 
 /* 0 or a negative errno, after a line in the log. -EADDRINUSE: a daemon answers there already. */
 int sl_server_start(const struct sl_server_options *options);
-/* Ends all connections, after the calls that are under way, and removes the socket. */
-void sl_server_stop(void);
+/*
+ * Ends all connections, after the calls that are under way, and removes the socket. False: some calls
+ * did not end in a time in which all do, but those whose client sees to it, say by a socket that takes
+ * its time to be closed. Their threads are still there.
+ */
+bool sl_server_stop(void);

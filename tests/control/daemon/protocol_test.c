@@ -9,89 +9,16 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon.h"
-#include "remote.h"
+#include "served.h"
 #include "test.h"
-#include "wire.h"
 
 /*
  * What clients may do to a daemon: it goes on serving the others, whatever comes. Each test has a
- * daemon of its own, with one worker and a port that never runs dry.
+ * daemon of its own, with one worker.
  */
-static char dir[64], socket_path[96];
-static pid_t daemon_pid;
-
-static bool answers(void)
-{
-	char reason[SL_DAEMON_REASON];
-
-	return sl_daemon_call("daemon.info", NULL, NULL, NULL, NULL, reason) == 0;
-}
-
-static bool start_daemon(void)
-{
-	int log;
-
-	strcpy(dir, "/tmp/sluice-protocol-XXXXXX");
-	if (!mkdtemp(dir))
-		return false;
-	snprintf(socket_path, sizeof(socket_path), "%s/sock", dir);
-	setenv(SL_WIRE_SOCKET_ENV, socket_path, 1);
-	daemon_pid = fork();
-	if (daemon_pid == 0) {
-		log = open("/dev/null", O_WRONLY);
-		dup2(log, 1);
-		dup2(log, 2);
-		execl(SLUICED, SLUICED, "--no-huge", "-m", "64", "--no-shconf", "--no-pci", "--",
-			"--workers", "1", (char *)NULL);
-		_exit(127);
-	}
-	for (int i = 0; i < 400; i++) {
-		if (answers())
-			return true;
-		usleep(25000);
-	}
-	return false;
-}
-
-/* Its exit status: 0 for one that was still there and came down as it should. */
-static int stop_daemon(void)
-{
-	int status = -1;
-
-	kill(daemon_pid, SIGTERM);
-	waitpid(daemon_pid, &status, 0);
-	if (access(socket_path, F_OK) == 0)
-		status = -2;
-	rmdir(dir);
-	return status;
-}
-
-static int connect_raw(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-/* A connection that has greeted. */
-static bool open_wire(struct sl_wire *wire)
-{
-	int fd = connect_raw();
-
-	sl_wire_init(wire, fd);
-	return fd >= 0 && sl_wire_greet(wire) == 0;
-}
 
 /* Whether the daemon ends the connection, after whatever else it sends. */
 static bool is_ended(int fd)
@@ -103,78 +30,6 @@ static bool is_ended(int fd)
 		n = recv(fd, waste, sizeof(waste), 0);
 	while (n > 0);
 	return n == 0 || errno == ECONNRESET;
-}
-
-static int bpf(int cmd, union bpf_attr *attr)
-{
-	return (int)sl_remote_bpf(&sl_space_self, cmd, (uintptr_t)attr, sizeof(*attr));
-}
-
-static int new_map(const char *name)
-{
-	union bpf_attr attr = {
-		.map_type = BPF_MAP_TYPE_HASH, .key_size = 4, .value_size = 8, .max_entries = 16
-	};
-
-	snprintf(attr.map_name, sizeof(attr.map_name), "%s", name);
-	return bpf(BPF_MAP_CREATE, &attr);
-}
-
-static int update(int map, uint32_t key, uint64_t value)
-{
-	union bpf_attr attr = {
-		.map_fd = (uint32_t)map, .key = (uintptr_t)&key, .value = (uintptr_t)&value
-	};
-
-	return bpf(BPF_MAP_UPDATE_ELEM, &attr);
-}
-
-static int lookup(int map, uint32_t key, uint64_t *ret_value)
-{
-	union bpf_attr attr = {
-		.map_fd = (uint32_t)map, .key = (uintptr_t)&key, .value = (uintptr_t)ret_value
-	};
-
-	return bpf(BPF_MAP_LOOKUP_ELEM, &attr);
-}
-
-/* A program that looks at the clock so many times. */
-static int load_looking(unsigned times)
-{
-	struct bpf_insn insns[16];
-	union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_XDP,
-		.insns = (uintptr_t)insns,
-		.insn_cnt = times + 2,
-		.license = (uintptr_t)"GPL" };
-
-	for (unsigned i = 0; i < times; i++)
-		insns[i] = (struct bpf_insn){ .code = BPF_JMP | BPF_CALL,
-			.imm = BPF_FUNC_ktime_get_ns };
-	insns[times] = (struct bpf_insn){ .code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 2 };
-	insns[times + 1] = (struct bpf_insn){ .code = BPF_JMP | BPF_EXIT };
-	return bpf(BPF_PROG_LOAD, &attr);
-}
-
-static int load(void)
-{
-	return load_looking(0);
-}
-
-/* A client that behaves gets everything it asks for. */
-static void expect_service(void)
-{
-	int map = new_map("service"), prog = load();
-	uint64_t value = 0;
-
-	EXPECT_GE(map, 0);
-	EXPECT_GE(prog, 0);
-	for (uint32_t i = 0; i < 16; i++) {
-		EXPECT_EQ(0, update(map, i, i + 100));
-		EXPECT_EQ(0, lookup(map, i, &value));
-		EXPECT_EQ(i + 100, value);
-	}
-	close(map);
-	close(prog);
 }
 
 /* How many maps there are. */
@@ -518,8 +373,8 @@ TEST(protocol, users_have_their_own_objects)
 	if (geteuid() != 0)
 		SKIP("needs root, to become somebody else");
 	ASSERT_TRUE(start_daemon());
-	EXPECT_EQ(0, chmod(dir, 0755));
-	EXPECT_EQ(0, chmod(socket_path, 0666));
+	EXPECT_EQ(0, chmod(served_dir, 0755));
+	EXPECT_EQ(0, chmod(served_socket, 0666));
 	map = new_map("roots");
 	EXPECT_EQ(0, bpf(BPF_MAP_GET_NEXT_ID, &attr));
 	child = fork();

@@ -1,0 +1,210 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "served.h"
+#include "test.h"
+
+/* Clients that misuse what they are given, or give what can be misused, against the daemon. */
+
+/* fn in a child, which is killed after a while if it has not come back. */
+static void let(void (*fn)(void))
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		alarm(2);
+		fn();
+		_exit(0);
+	}
+	waitpid(child, NULL, 0);
+}
+
+/* ---- bells of rings ---- */
+
+static int new_ring(enum bpf_map_type type)
+{
+	union bpf_attr attr = { .map_type = type, .max_entries = 4096 };
+
+	return bpf(BPF_MAP_CREATE, &attr);
+}
+
+/* What epoll gets in place of the ring, made to block, and brought where it does. */
+static void jam(enum bpf_map_type type)
+{
+	int ring = new_ring(type);
+	struct sl_remote_call bell = { .type = SL_WIRE_RING_BELL,
+		.args = { (uint64_t)ring },
+		.fd_args = 1 },
+			      wait = { .type = SL_WIRE_RING_WAIT };
+	uint64_t one = 1;
+
+	if (ring < 0 || sl_remote_call(&sl_space_self, &bell) != 0)
+		return;
+	fcntl(bell.ret_fds[0], F_SETFL, 0);
+	if (type == BPF_MAP_TYPE_USER_RINGBUF &&
+		write(bell.ret_fds[0], &one, sizeof(one)) != sizeof(one))
+		return;
+	sl_remote_call(&sl_space_self, &wait);
+}
+
+static void jam_ring(void)
+{
+	jam(BPF_MAP_TYPE_RINGBUF);
+}
+
+static void jam_user_ring(void)
+{
+	jam(BPF_MAP_TYPE_USER_RINGBUF);
+}
+
+TEST(spite, bells_do_not_block_the_daemon)
+{
+	static void (*const jams[])(void) = { jam_ring, jam_user_ring };
+
+	ASSERT_TRUE(start_daemon());
+	alarm(60);
+	for (unsigned i = 0; i < 2; i++) {
+		int ring;
+
+		let(jams[i]);
+		ring = new_ring(BPF_MAP_TYPE_RINGBUF);
+		EXPECT_GE(ring, 0);
+		close(ring);
+		expect_service();
+	}
+	EXPECT_EQ(0, stop_daemon());
+	alarm(0);
+}
+
+/* ---- descriptors that take their time ---- */
+
+/* A connection whose last close waits for data that nobody takes. */
+static int lingering(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger linger = { 1, 3600 };
+	int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(address);
+	static char data[1 << 16];
+
+	if (bind(listener, (struct sockaddr *)&address, len) != 0 || listen(listener, 1) != 0 ||
+		getsockname(listener, (struct sockaddr *)&address, &len) != 0 ||
+		connect(fd, (struct sockaddr *)&address, len) != 0)
+		return -1;
+	while (send(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
+		;
+	return setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) == 0 ? fd : -1;
+}
+
+/* The daemon is the last to close what came along with a call. */
+static bool leave_lingering(void)
+{
+	struct sl_wire_call head = {
+		.args = { BPF_MAP_FREEZE, 0x1000, 4 }, .numbers = { 7 }, .number_count = 1
+	};
+	struct iovec part = { &head, sizeof(head) };
+	struct sl_wire wire;
+	int fd = lingering();
+	bool sent = fd >= 0 && open_wire(&wire) &&
+		    sl_wire_send(&wire, SL_WIRE_BPF, &part, 1, &fd, 1) == 0;
+
+	/* It ends the call, whose attributes are not there, when we are gone. */
+	close(fd);
+	sl_wire_done(&wire);
+	return sent;
+}
+
+TEST(spite, the_daemon_ends_without_them)
+{
+	ASSERT_TRUE(start_daemon());
+	EXPECT_TRUE(leave_lingering());
+	usleep(100000);
+	expect_service();
+	alarm(60);
+	EXPECT_EQ(0, stop_daemon());
+	alarm(0);
+}
+
+/* ---- many users ---- */
+
+/* As many connections as a user may have, until it is killed. */
+static pid_t flood_as(uid_t uid)
+{
+	int gate[2];
+	char byte;
+	pid_t child;
+
+	if (pipe(gate) != 0)
+		return -1;
+	child = fork();
+	if (child == 0) {
+		if (setuid(uid) == 0)
+			for (unsigned i = 0; i < 256; i++)
+				connect_raw();
+		close(gate[0]);
+		close(gate[1]);
+		pause();
+		_exit(0);
+	}
+	close(gate[1]);
+	while (read(gate[0], &byte, 1) < 0 && errno == EINTR)
+		;
+	close(gate[0]);
+	return child;
+}
+
+/* However many they are, root is served. */
+TEST(spite, many_users_do_not_keep_root_out)
+{
+	enum { USERS = 4 };
+	struct rlimit limit = { 8192, 8192 };
+	struct sl_wire wire;
+	pid_t users[USERS];
+
+	if (geteuid() != 0)
+		SKIP("needs root, to become somebody else");
+	setrlimit(RLIMIT_NOFILE, &limit);
+	ASSERT_TRUE(start_daemon());
+	EXPECT_EQ(0, chmod(served_dir, 0755));
+	EXPECT_EQ(0, chmod(served_socket, 0666));
+	for (unsigned i = 0; i < USERS; i++)
+		users[i] = flood_as(60000 + i);
+	usleep(300000);
+	alarm(60);
+	EXPECT_TRUE(open_wire(&wire));
+	sl_wire_done(&wire);
+	expect_service();
+	for (unsigned i = 0; i < USERS; i++) {
+		if (users[i] > 0) {
+			kill(users[i], SIGKILL);
+			waitpid(users[i], NULL, 0);
+		}
+	}
+	EXPECT_EQ(0, stop_daemon());
+	alarm(0);
+}
+
+/* ---- daemons that come and go ---- */
+
+TEST(spite, a_new_daemon_is_as_good)
+{
+	int status;
+
+	ASSERT_TRUE(start_daemon());
+	expect_service();
+	kill(served_pid, SIGTERM);
+	waitpid(served_pid, &status, 0);
+	EXPECT_EQ(0, status);
+	ASSERT_TRUE(start_daemon_again(NULL));
+	expect_service();
+	EXPECT_EQ(0, stop_daemon());
+}
