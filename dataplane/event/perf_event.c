@@ -411,7 +411,8 @@ static int map_elsewhere(struct sl_perf_object *object, size_t len, int prot, in
 	void *addr;
 	int copy, err;
 
-	err = map_ring(object, NULL, len, prot, flags, offset, &addr, ret_unused);
+	/* Where and how it is mapped there is no matter of ours. */
+	err = map_ring(object, NULL, len, prot, flags & MAP_SHARED, offset, &addr, ret_unused);
 	if (err)
 		return err;
 	/* What was mapped here was the check; what remains says that somebody has it. */
