@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "btf_record.h"
+#include "caller.h"
 #include "command.h"
 #include "fd.h"
 #include "map.h"
@@ -74,8 +75,10 @@ static int check(const union bpf_attr *attr)
 		return access;
 	/* Tokens delegate what the kernel owns; there are none here. */
 	if (attr->map_flags & F_TOKEN_FD)
-		return fcntl(sl_attr_u32(attr, SL_ATTR_MAP_TOKEN_FD), F_GETFD) < 0 ? -EBADF
-										   : -EINVAL;
+		return fcntl(sl_caller_fd((int)sl_attr_u32(attr, SL_ATTR_MAP_TOKEN_FD)), F_GETFD) <
+				       0
+			       ? -EBADF
+			       : -EINVAL;
 	return 0;
 }
 
