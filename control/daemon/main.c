@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -306,6 +307,18 @@ static void leave_workers_alone(void)
 		sched_setaffinity(0, sizeof(cpus), &cpus);
 }
 
+/* A shell's limit is for one program; there are as many as clients have objects. */
+static void raise_limit(void)
+{
+	enum { ENOUGH = 65536 };
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= ENOUGH)
+		return;
+	limit.rlim_cur = limit.rlim_max < ENOUGH ? limit.rlim_max : ENOUGH;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char **argv)
 {
 	const char *path = getenv(SL_WIRE_SOCKET_ENV);
@@ -327,6 +340,7 @@ int main(int argc, char **argv)
 	sigaddset(&blocked, SIGCHLD);
 	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	raise_limit();
 	sluice_eal_want_telemetry();
 	if (sluice_eal_start(o.workers, o.eal_argc, o.eal_argv) != 0)
 		return 1;

@@ -92,6 +92,19 @@ void sl_object_init(
 	*obj = (struct sl_object){ .ops = ops, .type = type, .refs = 1, .uid = sl_caller_uid() };
 }
 
+/* Whether the caller may have one more. */
+static bool has_share(const struct table *t)
+{
+	uid_t uid = sl_caller_uid();
+	uint32_t count = 0;
+
+	if (sl_caller_is_privileged())
+		return true;
+	for (uint32_t i = 0; i < t->count; i++)
+		count += t->objs[i]->uid == uid;
+	return count < SL_OBJECTS_OF_USER;
+}
+
 int sl_object_publish(struct sl_object *obj)
 {
 	struct table *t = &tables[obj->type];
@@ -100,7 +113,7 @@ int sl_object_publish(struct sl_object *obj)
 
 	pthread_once(&once, init);
 	pthread_mutex_lock(&lock);
-	err = reserve(t);
+	err = has_share(t) ? reserve(t) : -ENOSPC;
 	if (err)
 		goto out;
 	id = free_id(t, t->last_id + 1, &at);

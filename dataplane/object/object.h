@@ -44,7 +44,16 @@ struct sl_object {
 SL_CONTROL void sl_object_init(
 	struct sl_object *obj, enum sl_object_type type, const struct sl_object_ops *ops);
 
-/* Gives the object an id, after which the id walks find it. -ENOSPC when ids have run out. */
+/*
+ * Objects of a type that a user of a daemon who is not privileged may have: each takes a watch, and may take
+ * descriptors and mappings of the daemon's, of which others want some too.
+ */
+#define SL_OBJECTS_OF_USER 2048
+
+/*
+ * Gives the object an id, after which the id walks find it. -ENOSPC when ids have run out, or the
+ * user's share.
+ */
 SL_CONTROL int sl_object_publish(struct sl_object *obj);
 
 /*

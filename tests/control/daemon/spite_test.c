@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -82,6 +84,74 @@ TEST(spite, bells_do_not_block_the_daemon)
 	}
 	EXPECT_EQ(0, stop_daemon());
 	alarm(0);
+}
+
+/* ---- mappings ---- */
+
+/* Where the client maps a ring is in the client: not over what the daemon has at that address. */
+TEST(spite, rings_are_not_mapped_over_the_daemon)
+{
+	struct perf_event_attr attr = { .type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attr),
+		.config = PERF_COUNT_SW_BPF_OUTPUT,
+		.sample_type = PERF_SAMPLE_RAW };
+	size_t len = ((size_t)1 << 34) + 4096;
+	int event, ring;
+
+	ASSERT_TRUE(start_daemon());
+	event = (int)sl_remote_perf_open(&sl_space_self, (uintptr_t)&attr, -1, 0, -1, 0);
+	EXPECT_GE(event, 0);
+	ring = (int)sl_remote_perf_ring(
+		&sl_space_self, event, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, 0);
+	EXPECT_GE(ring, 0);
+	close(ring);
+	close(event);
+	expect_service();
+	EXPECT_EQ(0, stop_daemon());
+}
+
+/* ---- shares ---- */
+
+/* As many maps as there may be; -1 when that is not a user's share. */
+static int fill_with_maps(void)
+{
+	enum { SHARE = 2048 };
+	int map = 0, last = -1, count = 0;
+
+	if (setgid(65534) != 0 || setuid(65534) != 0)
+		return -1;
+	while (map >= 0 && count <= SHARE) {
+		map = new_map("many");
+		if (map >= 0)
+			last = map;
+		count += map >= 0;
+	}
+	if (map != -ENOSPC || count != SHARE)
+		return -1;
+	/* One goes, and another may come. */
+	close(last);
+	return new_map("last") >= 0 ? 0 : -1;
+}
+
+TEST(spite, a_user_has_a_share_of_the_objects)
+{
+	struct rlimit limit = { 8192, 8192 };
+	pid_t child;
+	int status;
+
+	if (geteuid() != 0)
+		SKIP("needs root, to become somebody else");
+	setrlimit(RLIMIT_NOFILE, &limit);
+	ASSERT_TRUE(start_daemon());
+	EXPECT_EQ(0, chmod(served_dir, 0755));
+	EXPECT_EQ(0, chmod(served_socket, 0666));
+	child = fork();
+	if (child == 0)
+		_exit(fill_with_maps() == 0 ? 0 : 1);
+	waitpid(child, &status, 0);
+	EXPECT_EQ(0, status);
+	expect_service();
+	EXPECT_EQ(0, stop_daemon());
 }
 
 /* ---- descriptors that take their time ---- */
