@@ -12,15 +12,16 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "netdev.h"
 #include "real.h"
 #include "route.h"
 #include "route_queue.h"
 #include "serve.h"
 
 /*
- * The program's rtnetlink sockets. They are the kernel's; what of their requests is about ports is
- * taken out on its way (client/route.h), and its answers are put among the kernel's
- * (client/route_queue.h).
+ * The program's rtnetlink sockets, and those of generic netlink. They are the kernel's; what of their
+ * requests is about ports is taken out on its way (netlink/route.h, netdev.h), and its answers
+ * are put among the kernel's (netlink/route_queue.h).
  */
 
 /* ---- which descriptors may be such sockets ---- */
@@ -53,6 +54,11 @@ static int option(int fd, int level, int name)
 	return getsockopt(fd, level, name, &value, &len) == 0 ? value : -1;
 }
 
+static bool is_ours(int domain, int protocol)
+{
+	return domain == AF_NETLINK && (protocol == NETLINK_ROUTE || protocol == NETLINK_GENERIC);
+}
+
 /* A mark may be left of a descriptor that was closed in a way that we do not see. */
 static bool is_route(int fd)
 {
@@ -61,8 +67,7 @@ static bool is_route(int fd)
 
 	if (sl_serve_inside || !is_marked(fd))
 		return false;
-	is = option(fd, SOL_SOCKET, SO_DOMAIN) == AF_NETLINK &&
-	     option(fd, SOL_SOCKET, SO_PROTOCOL) == NETLINK_ROUTE;
+	is = is_ours(option(fd, SOL_SOCKET, SO_DOMAIN), option(fd, SOL_SOCKET, SO_PROTOCOL));
 	if (!is)
 		mark(fd, false);
 	errno = saved;
@@ -74,7 +79,7 @@ int socket(int domain, int type, int protocol)
 	int fd = REAL(socket)(domain, type, protocol);
 
 	if (fd >= 0 && !sl_serve_inside)
-		mark(fd, domain == AF_NETLINK && protocol == NETLINK_ROUTE);
+		mark(fd, is_ours(domain, protocol));
 	return fd;
 }
 
@@ -170,7 +175,7 @@ struct sending {
 	uint8_t *bytes;
 	size_t len, given, at;
 	struct sl_route_socket socket;
-	bool described;
+	bool described, generic;
 };
 
 static bool to_kernel(const struct msghdr *msg)
@@ -217,6 +222,27 @@ static int give(struct sending *s)
 	return 0;
 }
 
+/* An interface of the program's that the kernel has not. */
+static bool is_bare_port(struct sending *s, uint32_t ifindex)
+{
+	struct sl_route_interface interface;
+	char name[IF_NAMESIZE];
+
+	return ifindex && !REAL(if_indextoname)(ifindex, name) &&
+	       sl_route_find(&s->socket, "", ifindex, &interface);
+}
+
+static bool answer_message(
+	struct sending *s, const struct nlmsghdr *message, struct sl_netlink_list *ret_answer)
+{
+	if (!s->generic)
+		return sl_route_serve(&s->socket, message, ret_answer);
+	if (!is_bare_port(s, sl_netdev_asked(message)))
+		return false;
+	sl_netdev_answer(message, s->socket.portid, ret_answer);
+	return true;
+}
+
 /* One message, which is not the kernel's if this returns true. */
 static bool serve(struct sending *s, const struct nlmsghdr *message, int *ret_err)
 {
@@ -224,12 +250,12 @@ static bool serve(struct sending *s, const struct nlmsghdr *message, int *ret_er
 	size_t cursor = 0, len;
 	const void *data;
 
-	if (!sl_route_wants(message))
+	if (!(s->generic ? sl_netdev_asked(message) != 0 : sl_route_wants(message)))
 		return false;
 	if (!s->described && !describe(s->fd, &s->socket))
 		return false;
 	s->described = true;
-	if (!sl_route_serve(&s->socket, message, &answer))
+	if (!answer_message(s, message, &answer))
 		return false;
 	*ret_err = give(s);
 	while (!*ret_err && sl_netlink_list_next(&answer, &cursor, &data, &len))
@@ -269,6 +295,7 @@ static bool send_route(int fd, const struct msghdr *msg, int flags, ssize_t *ret
 
 	if (!is_route(fd) || !to_kernel(msg) || !gather(&s))
 		return false;
+	s.generic = option(fd, SOL_SOCKET, SO_PROTOCOL) == NETLINK_GENERIC;
 	sl_serve_inside++;
 	err = send_all(&s);
 	sl_serve_inside--;

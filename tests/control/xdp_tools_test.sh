@@ -131,7 +131,19 @@ elsewhere() {
 	gone /sys/fs/bpf/xdp
 }
 
+# What libbpf from 1.3 on asks about every interface: a port's answer is Sluice's where the kernel has none.
+features() {
+	in_near "$control/netdev.py" lo >out 2>&1 || { echo "the kernel's netlink knows no netdev" && return; }
+	ok "$control/netdev.py" lo
+	ok "$control/netdev.py" up0
+	ok "$control/netdev.py" nul0
+	has 'features 103 $'
+	refused "$control/netdev.py" 99999
+	has 'error -19'
+}
+
 loader
+features
 elsewhere nul0
 how=--seccomp
 elsewhere up0
