@@ -10,7 +10,10 @@
 
 #include "logging.h"
 
-enum { WRITES_MAX = 256 << 10, FDS_MAX = 4096 };
+enum { WRITES_MAX = 256 << 10, FDS_MAX = 4096, LENT_MAX = 16384 };
+
+/* Of callers that are not privileged, all together: they leave the daemon some for others. */
+static unsigned lent;
 
 static struct sl_session *session_of(struct sl_caller *caller)
 {
@@ -150,6 +153,13 @@ static int ask_fd(struct sl_session *s, int theirs)
 /* Takes `ours` over. */
 static int remember_fd(struct sl_session *s, int theirs, int ours)
 {
+	if (ours >= 0 && !s->caller.privileged) {
+		s->lent++;
+		if (__atomic_add_fetch(&lent, 1, __ATOMIC_RELAXED) > LENT_MAX) {
+			close(ours);
+			return -EBADF;
+		}
+	}
 	if (s->fd_count == s->fd_room) {
 		unsigned room = s->fd_room ? 2 * s->fd_room : 8;
 		struct sl_session_fd *fds =
@@ -298,6 +308,8 @@ static void finish_call(struct sl_session *s)
 	}
 	for (unsigned i = 0; i < s->text_fd_count; i++)
 		close(s->text_fds[i]);
+	__atomic_sub_fetch(&lent, s->lent, __ATOMIC_RELAXED);
+	s->lent = 0;
 	free(s->body);
 	s->body = NULL;
 	s->text = NULL;

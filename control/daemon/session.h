@@ -30,7 +30,7 @@ struct sl_session {
 	struct sl_session_fd {
 		int theirs, ours; /* ours negative: why there is none */
 	} *fds;
-	unsigned fd_count, fd_room;
+	unsigned fd_count, fd_room, lent; /* counted as such */
 	const char *text; /* NUL-terminated */
 	size_t text_len_bytes;
 	int text_fds[SL_WIRE_FDS];

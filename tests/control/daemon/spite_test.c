@@ -154,6 +154,95 @@ TEST(spite, a_user_has_a_share_of_the_objects)
 	EXPECT_EQ(0, stop_daemon());
 }
 
+/* Descriptors as many as there are numbers, all of one map; the last asked for never comes. */
+static int map_of_all;
+
+static int take_any(struct sl_space *space, int fd)
+{
+	(void)space;
+	if (fd == 4000)
+		pause();
+	return map_of_all;
+}
+
+static void drop_none(struct sl_space *space, int taken)
+{
+	(void)space;
+	(void)taken;
+}
+
+/* A load that names 4000 of them, and then waits. */
+static void hold_descriptors(void)
+{
+	enum { COUNT = 4001, FD_ARRAY = 120, FD_ARRAY_COUNT = 148 };
+	static const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = 2 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	static int fds[COUNT];
+	struct sl_space_ops ops = *sl_space_self.ops;
+	struct sl_space space = { .ops = &ops };
+	union {
+		union bpf_attr attr;
+		uint8_t bytes[152];
+	} load = { .attr = { .prog_type = BPF_PROG_TYPE_XDP,
+			   .insns = (uintptr_t)insns,
+			   .insn_cnt = 2,
+			   .license = (uintptr_t)"GPL" } };
+	uint64_t address = (uintptr_t)fds;
+	uint32_t count = COUNT;
+
+	ops.take = take_any;
+	ops.drop = drop_none;
+	for (int i = 0; i < COUNT; i++)
+		fds[i] = i;
+	memcpy(load.bytes + FD_ARRAY, &address, sizeof(address));
+	memcpy(load.bytes + FD_ARRAY_COUNT, &count, sizeof(count));
+	sl_remote_bpf(&space, BPF_PROG_LOAD, (uintptr_t)&load, sizeof(load));
+}
+
+/* As nobody, so many times at once. Returns how many were refused. */
+static unsigned hold_in_children(unsigned times, pid_t *children)
+{
+	unsigned refused = 0;
+
+	for (unsigned i = 0; i < times; i++) {
+		children[i] = fork();
+		if (children[i] == 0) {
+			map_of_all = setuid(65534) == 0 ? new_map("held") : -1;
+			hold_descriptors();
+			_exit(0);
+		}
+	}
+	usleep(1500000);
+	for (unsigned i = 0; i < times; i++)
+		refused += waitpid(children[i], NULL, WNOHANG) == children[i];
+	return refused;
+}
+
+TEST(spite, descriptors_in_calls_are_bounded)
+{
+	enum { TIMES = 8 };
+	pid_t children[TIMES];
+	unsigned refused;
+
+	if (geteuid() != 0)
+		SKIP("needs root, to become somebody else");
+	ASSERT_TRUE(start_daemon());
+	EXPECT_EQ(0, chmod(served_dir, 0755));
+	EXPECT_EQ(0, chmod(served_socket, 0666));
+	/* Four times 4000 may be had, and not eight times. */
+	refused = hold_in_children(TIMES, children);
+	EXPECT_GE(refused, TIMES - 4);
+	EXPECT_LT(refused, TIMES);
+	expect_service();
+	for (unsigned i = 0; i < TIMES; i++) {
+		kill(children[i], SIGKILL);
+		waitpid(children[i], NULL, 0);
+	}
+	EXPECT_EQ(0, stop_daemon());
+}
+
 /* ---- descriptors that take their time ---- */
 
 /* A connection whose last close waits for data that nobody takes. */
