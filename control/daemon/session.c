@@ -5,15 +5,24 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "logging.h"
 
-enum { WRITES_MAX = 256 << 10, FDS_MAX = 4096, LENT_MAX = 16384 };
+enum { WRITES_MAX = 256 << 10, FDS_MAX = 4096, LENT_PART = 4 };
 
-/* Of callers that are not privileged, all together: they leave the daemon some for others. */
+/* Of callers that are not privileged, all together. */
 static unsigned lent;
+
+/* They leave the daemon most of what it may have, for others and for objects. */
+static bool may_lend(unsigned count)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) != 0 || count <= limit.rlim_cur / LENT_PART;
+}
 
 static struct sl_session *session_of(struct sl_caller *caller)
 {
@@ -155,7 +164,7 @@ static int remember_fd(struct sl_session *s, int theirs, int ours)
 {
 	if (ours >= 0 && !s->caller.privileged) {
 		s->lent++;
-		if (__atomic_add_fetch(&lent, 1, __ATOMIC_RELAXED) > LENT_MAX) {
+		if (!may_lend(__atomic_add_fetch(&lent, 1, __ATOMIC_RELAXED))) {
 			close(ours);
 			return -EBADF;
 		}
