@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "logging.h"
 #include "netlink_call.h"
 #include "request.h"
 
@@ -67,11 +68,13 @@ int64_t sl_netlink_run(struct sl_session *s, const uint64_t *args, struct sl_ans
 {
 	const struct sl_netlink_list text = { .bytes = (uint8_t *)s->text,
 		.len = s->text_len_bytes };
+	char logged[256] = "";
 	struct sl_netlink_socket socket = {
 		.portid = (uint32_t)args[0],
 		.ext_ack = args[1] & SL_WIRE_NETLINK_EXT_ACK,
 		.cap_ack = args[1] & SL_WIRE_NETLINK_CAP_ACK,
 		.privileged = s->caller.privileged,
+		.logged = logged,
 		.with_twins = is_our_namespace(args[2], args[3]),
 	};
 	struct sl_netlink_list kernel = { 0 }, out = { 0 };
@@ -86,9 +89,11 @@ int64_t sl_netlink_run(struct sl_session *s, const uint64_t *args, struct sl_ans
 	kernel.bytes = text.bytes + cursor;
 	kernel.len = text.len - cursor;
 	err = fetch_fds(request);
+	sl_log_capture(logged, sizeof(logged));
 	if (!err)
 		err = sl_netlink_serve(request, &socket,
 			args[1] & SL_WIRE_NETLINK_ASKED ? &kernel : NULL, &verdict, &out);
+	sl_log_capture(NULL, 0);
 	free(request);
 	if (err) {
 		sl_netlink_list_done(&out);

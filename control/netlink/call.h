@@ -36,6 +36,14 @@ static inline int sl_nl_refuse(struct sl_nl_call *call, int err, const char *wor
 	return err;
 }
 
+/* For a failure of a function that logs why. */
+static inline int sl_nl_logged(struct sl_nl_call *call, int err)
+{
+	if (err && call->socket->logged && *call->socket->logged)
+		call->reason = call->socket->logged;
+	return err;
+}
+
 /* Of a request that asks for something: one of the two flags will do. */
 static inline bool sl_nl_is_dump(const struct sl_nl_call *call)
 {
@@ -81,7 +89,13 @@ bool sl_nl_port_by_name(
 /* The one with the smallest number above; false after the last. */
 bool sl_nl_next_port(
 	const struct sl_nl_call *call, uint32_t ifindex, struct sluice_port_info *ret_info);
+
+/* The port that a request about a link names by number or name. */
+bool sl_nl_find_link(const struct sl_nl_call *call, const struct nlattr **attrs,
+	struct sluice_port_info *ret_port);
+
 /* The requests, by message type. */
+int sl_nl_del_link(struct sl_nl_call *call);
 int sl_nl_set_link(struct sl_nl_call *call);
 int sl_nl_get_link(struct sl_nl_call *call);
 int sl_nl_new_qdisc(struct sl_nl_call *call);

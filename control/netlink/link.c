@@ -4,8 +4,10 @@
 #include <string.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <sluice/port.h>
 
 #include "call.h"
+#include "tunnel.h"
 
 /*
  * Links: IFLA_XDP, and what lists of links say of ports. The rest of a port's link is its kernel
@@ -14,9 +16,9 @@
 
 enum { XDP_EXPECTED_FD = 8, XDP_MAX = XDP_EXPECTED_FD };
 enum { ALT_IFNAME = 53, LINK_MAX = ALT_IFNAME };
-enum { OPERSTATE_UP = 6, TXQLEN = 1000 };
+enum { OPERSTATE_UNKNOWN = 0, OPERSTATE_UP = 6, TXQLEN = 1000, MTU_MIN = 68 };
 
-static bool find_port(const struct sl_nl_call *call, const struct nlattr **attrs,
+bool sl_nl_find_link(const struct sl_nl_call *call, const struct nlattr **attrs,
 	struct sluice_port_info *ret_port)
 {
 	const struct ifinfomsg *head = mnl_nlmsg_get_payload(call->request);
@@ -111,17 +113,30 @@ static bool took_rest(struct sl_nl_call *call)
 	return true;
 }
 
-/* What a port without a kernel interface can be told, apart from its program: to be up. */
-static int change_rest(struct sl_nl_call *call, const struct ifinfomsg *head)
+static int change_mtu(struct sl_nl_call *call, uint32_t ifindex, uint32_t mtu)
 {
+	if (mtu < MTU_MIN || mtu > UINT16_MAX)
+		return sl_nl_refuse(call, -EINVAL,
+			mtu < MTU_MIN ? "mtu less than device minimum"
+				      : "mtu greater than device maximum");
+	return sl_nl_logged(call, sluice_port_set_mtu(ifindex, (uint16_t)mtu));
+}
+
+/* What a port without a kernel interface can be told, apart from its program: to be up, its MTU. */
+static int change_rest(
+	struct sl_nl_call *call, const struct ifinfomsg *head, const struct sluice_port_info *port)
+{
+	const struct nlattr *mtu = NULL;
 	const struct nlattr *attr;
 
 	mnl_attr_for_each(attr, call->request, sizeof(*head))
 	{
 		uint16_t type = mnl_attr_get_type(attr);
 
-		if (type != IFLA_XDP && type != IFLA_IFNAME && type != ALT_IFNAME &&
-			type != IFLA_EXT_MASK)
+		if (type == IFLA_MTU)
+			mtu = attr;
+		else if (type != IFLA_XDP && type != IFLA_IFNAME && type != ALT_IFNAME &&
+			 type != IFLA_EXT_MASK)
 			return sl_nl_refuse(call, -EOPNOTSUPP,
 				"Sluice port has no kernel interface that could be changed");
 	}
@@ -129,7 +144,7 @@ static int change_rest(struct sl_nl_call *call, const struct ifinfomsg *head)
 		(head->ifi_change & IFF_UP && !(head->ifi_flags & IFF_UP)))
 		return sl_nl_refuse(call, -EOPNOTSUPP,
 			"Sluice port has no kernel interface that could be changed");
-	return 0;
+	return mtu ? change_mtu(call, port->ifindex, sl_nl_u32(mtu, 0)) : 0;
 }
 
 static bool has_rest(const struct sl_nl_call *call, const struct ifinfomsg *head)
@@ -165,8 +180,8 @@ int sl_nl_set_link(struct sl_nl_call *call)
 	int err;
 
 	sl_nl_parse(call->request, sizeof(*head), attrs, LINK_MAX);
-	if (!find_port(call, attrs, &port))
-		return sl_nl_pass(call);
+	if (!sl_nl_find_link(call, attrs, &port))
+		return sl_nl_new_tunnel(call, attrs);
 	twin = port.has_twin;
 	if (!attrs[IFLA_XDP] && twin)
 		return sl_nl_pass(call);
@@ -179,7 +194,7 @@ int sl_nl_set_link(struct sl_nl_call *call)
 	if (err)
 		return err;
 	if (!twin) {
-		err = change_rest(call, head);
+		err = change_rest(call, head, &port);
 	} else if (has_rest(call, head)) {
 		if (!call->kernel)
 			return ask_for_rest(call);
@@ -239,12 +254,20 @@ static void put_patched(
 	sl_nl_put(call, &call->message);
 }
 
+static void put_kind(struct nlmsghdr *message)
+{
+	struct nlattr *nest = mnl_attr_nest_start(message, IFLA_LINKINFO);
+
+	nest->nla_type &= NLA_TYPE_MASK;
+	mnl_attr_put_strz(message, IFLA_INFO_KIND, "sluice");
+	mnl_attr_nest_end(message, nest);
+}
+
 static void put_port(struct sl_nl_call *call, const struct sluice_port_info *port, uint16_t flags)
 {
 	static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 	struct ifinfomsg *head = sl_nl_begin(call, RTM_NEWLINK, flags, sizeof(*head));
 	struct nlmsghdr *message = &call->message;
-	struct nlattr *nest;
 
 	head->ifi_type = ARPHRD_ETHER;
 	head->ifi_index = (int)port->ifindex;
@@ -252,22 +275,25 @@ static void put_port(struct sl_nl_call *call, const struct sluice_port_info *por
 		IFF_UP | IFF_BROADCAST | IFF_RUNNING | IFF_MULTICAST | (1 << 16); /* LOWER_UP */
 	mnl_attr_put_strz(message, IFLA_IFNAME, port->name);
 	mnl_attr_put_u32(message, IFLA_TXQLEN, TXQLEN);
-	mnl_attr_put_u8(message, IFLA_OPERSTATE, OPERSTATE_UP);
+	mnl_attr_put_u8(
+		message, IFLA_OPERSTATE, port->is_tunnel ? OPERSTATE_UNKNOWN : OPERSTATE_UP);
 	mnl_attr_put_u8(message, IFLA_LINKMODE, 0);
 	mnl_attr_put_u32(message, IFLA_MTU, port->mtu);
 	mnl_attr_put_u32(message, IFLA_GROUP, 0);
 	mnl_attr_put_u32(message, IFLA_PROMISCUITY, 0);
-	mnl_attr_put_u32(message, IFLA_NUM_TX_QUEUES, port->tx_queues);
-	mnl_attr_put_u32(message, IFLA_NUM_RX_QUEUES, port->rx_queues);
+	mnl_attr_put_u32(message, IFLA_NUM_TX_QUEUES, port->is_tunnel ? 1 : port->tx_queues);
+	mnl_attr_put_u32(message, IFLA_NUM_RX_QUEUES, port->is_tunnel ? 1 : port->rx_queues);
 	mnl_attr_put_u8(message, IFLA_CARRIER, 1);
 	mnl_attr_put_strz(message, IFLA_QDISC, "noqueue");
-	mnl_attr_put(message, IFLA_ADDRESS, sizeof(port->mac), port->mac);
-	mnl_attr_put(message, IFLA_BROADCAST, sizeof(broadcast), broadcast);
 	put_xdp(message, port);
-	nest = mnl_attr_nest_start(message, IFLA_LINKINFO);
-	nest->nla_type &= NLA_TYPE_MASK;
-	mnl_attr_put_strz(message, IFLA_INFO_KIND, "sluice");
-	mnl_attr_nest_end(message, nest);
+	if (port->is_tunnel)
+		sl_nl_put_tunnel(message, port);
+	if (head->ifi_type == ARPHRD_ETHER) {
+		mnl_attr_put(message, IFLA_ADDRESS, sizeof(port->mac), port->mac);
+		mnl_attr_put(message, IFLA_BROADCAST, sizeof(broadcast), broadcast);
+	}
+	if (!port->is_tunnel)
+		put_kind(message);
 	sl_nl_put(call, message);
 }
 
@@ -330,7 +356,7 @@ int sl_nl_get_link(struct sl_nl_call *call)
 
 	if (!sl_nl_is_dump(call)) {
 		sl_nl_parse(call->request, sizeof(*head), attrs, LINK_MAX);
-		if (!find_port(call, attrs, &port))
+		if (!sl_nl_find_link(call, attrs, &port))
 			return sl_nl_pass(call);
 		if (!port.has_twin) {
 			put_port(call, &port, 0);

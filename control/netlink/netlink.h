@@ -20,6 +20,8 @@ struct sl_netlink_socket {
 	uint32_t portid; /* its address, which answers carry */
 	bool ext_ack, cap_ack; /* NETLINK_EXT_ACK, NETLINK_CAP_ACK */
 	bool privileged; /* the caller has CAP_NET_ADMIN over the ports */
+	/* Where the data plane's words about a failure go while this is served; NULL: elsewhere. */
+	const char *logged;
 	bool with_twins; /* it is in the network namespace where ports have their twins */
 };
 

@@ -11,6 +11,7 @@ bool sl_netlink_type_is_ours(uint16_t type)
 {
 	switch (type) {
 	case RTM_NEWLINK:
+	case RTM_DELLINK:
 	case RTM_GETLINK:
 	case RTM_SETLINK:
 	case RTM_NEWQDISC:

@@ -17,6 +17,7 @@ static const struct handler {
 	int (*handle)(struct sl_nl_call *call);
 } handlers[] = {
 	{ RTM_NEWLINK, sizeof(struct ifinfomsg), sl_nl_set_link },
+	{ RTM_DELLINK, sizeof(struct ifinfomsg), sl_nl_del_link },
 	{ RTM_SETLINK, sizeof(struct ifinfomsg), sl_nl_set_link },
 	{ RTM_GETLINK, sizeof(struct ifinfomsg), sl_nl_get_link },
 	{ RTM_NEWQDISC, sizeof(struct tcmsg), sl_nl_new_qdisc },

@@ -246,9 +246,10 @@ if by_daemon:
     for net, last in (("10.9.0.", 24), ("fd09::", 64)):
         sluice_does("ip", "address", "add", "%s1/%d" % (net, last), "dev", "net_af_packet0")
         sluice_does("ip", "neigh", "add", net + "9", "lladdr", "02:00:00:00:09:09", "dev", "net_af_packet0")
-    sluice_does("tunnel", "add", "vx0=vxlan,external,gbp,udp6zerocsumrx,underlay=net_af_packet0")
+    sluice_does("run", "--", "ip", "link", "add", "tun0", "type", "vxlan", "external", "gbp", "udp6zerocsumrx",
+                "dstport", "4789", "dev", "net_af_packet0")
     filters("net_af_packet1", "classifier/set")
-    sluice_does("port", "set", "net_af_packet1", "pass-to", "vx0")
+    sluice_does("port", "set", "net_af_packet1", "pass-to", "tun0")
     send_slowly(x1, frames)
     said = sluice_does("port", "list")
 else:

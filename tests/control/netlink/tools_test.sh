@@ -54,7 +54,7 @@ normal() {
 	sed -E -e 's/ (id|load_time|btf_id) [0-9]+/ \1 N/g' -e 's/"(id|load_time|btf_id)": ?[0-9]+/"\1":N/g' \
 		-e "s/$port(@[a-z]+)?(\([0-9]+\))?/PORT/g" -e 's/tag [0-9a-f]{16}/tag T/g' \
 		-e 's/"tag":"[0-9a-f]{16}"/"tag":"T"/g' -e 's/created_by_uid [0-9]+/created_by_uid U/' \
-		-e '/^libbpf:/d' -e 's/^[0-9]+: PORT/PORT/' -e 's/"ifindex":[0-9]+/"ifindex":N/g'
+		-e '/^libbpf:/d' -e 's/^[0-9]+: vx/vx/' -e 's/ (addrgenmode|numtxqueues) .*//' -e 's/ ageing 300//' -e 's/^[0-9]+: PORT/PORT/' -e 's/"ifindex":[0-9]+/"ifindex":N/g'
 }
 
 # both COMMAND...: what it prints and returns on both sides.
@@ -148,6 +148,39 @@ both tc filter add dev $port parent ffff: bpf da obj $o sec tc
 both tc filter show dev $port parent ffff:
 both tc filter show dev $port ingress
 both tc qdisc del dev $port ingress
+
+# Tunnels over it.
+both ip link add vx0 address 02:00:00:00:00:01 type vxlan external dstport 4789 dev $port
+both_lines "vxlan" ip -d link show dev vx0
+both_lines "vxlan" ip -d -6 link show dev vx0
+both ip link add vx0 type vxlan external dstport 4790 dev $port
+both ip link set dev vx0 up
+both ip link set dev vx0 mtu 1400
+both ip link set dev vx0 mtu 60
+both_lines "vx0" ip -o link show dev vx0 up
+both tc qdisc add dev vx0 clsact
+both tc filter add dev vx0 egress bpf da obj $o sec tc
+both tc filter show dev vx0 egress
+both ip link del vx0
+both tc filter show dev vx0 egress
+both ip link del vx0
+if ip netns exec "$here" "$build/control/cli/sluice" run --seccomp -- true 2>/dev/null; then
+	ip netns exec "$here" "$build/control/cli/sluice" run --seccomp -- \
+		ip link add vx0 type vxlan external dstport 4789 dev $port || failed=1
+	expect "" ip link del vx0
+fi
+both ip link add vx5 address 02:00:00:00:00:05 mtu 1300 type vxlan id 5 remote 10.0.0.2 local 10.0.0.1 \
+	dstport 4789 srcport 1000 2000 ttl 9 tos inherit df set nolearning noudpcsum gbp dev $port
+both_lines "vxlan" ip -d link show dev vx5
+both_lines "02:00:00:00:00:05" ip link show dev vx5
+both ip link del dev vx5
+both ip link add vx6 type vxlan id 16777215 remote fd00::2 local fd00::1 dstport 4789 flowlabel 5 \
+	ttl inherit tos 8 nolearning udp6zerocsumtx udp6zerocsumrx dev $port
+both_lines "vxlan" ip -d link show dev vx6
+both ip link del dev vx6
+both ip link add vx7 type vxlan id 16777216 remote 10.0.0.2 dstport 4789 dev $port
+both ip link add vx7 type vxlan id 5 remote 10.0.0.2 dstport 4789 dev nothing
+both ip link add $port type vxlan external dstport 4789 dev $port
 
 both ip link set dev $port xdp obj $o sec xdp
 both ip link set dev $port xdp obj $o sec xdp/drop
