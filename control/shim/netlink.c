@@ -20,7 +20,7 @@
 
 /*
  * The program's rtnetlink sockets, and those of generic netlink. They are the kernel's; what of their
- * requests is about ports is taken out on its way (netlink/route.h, netdev.h), and its answers
+ * requests is about ports is taken out on its way (netlink/route.h, netlink/netdev.h), and its answers
  * are put among the kernel's (netlink/route_queue.h).
  */
 
@@ -222,27 +222,6 @@ static int give(struct sending *s)
 	return 0;
 }
 
-/* An interface of the program's that the kernel has not. */
-static bool is_bare_port(struct sending *s, uint32_t ifindex)
-{
-	struct sl_route_interface interface;
-	char name[IF_NAMESIZE];
-
-	return ifindex && !REAL(if_indextoname)(ifindex, name) &&
-	       sl_route_find(&s->socket, "", ifindex, &interface);
-}
-
-static bool answer_message(
-	struct sending *s, const struct nlmsghdr *message, struct sl_netlink_list *ret_answer)
-{
-	if (!s->generic)
-		return sl_route_serve(&s->socket, message, ret_answer);
-	if (!is_bare_port(s, sl_netdev_asked(message)))
-		return false;
-	sl_netdev_answer(message, s->socket.portid, ret_answer);
-	return true;
-}
-
 /* One message, which is not the kernel's if this returns true. */
 static bool serve(struct sending *s, const struct nlmsghdr *message, int *ret_err)
 {
@@ -255,7 +234,8 @@ static bool serve(struct sending *s, const struct nlmsghdr *message, int *ret_er
 	if (!s->described && !describe(s->fd, &s->socket))
 		return false;
 	s->described = true;
-	if (!answer_message(s, message, &answer))
+	if (!(s->generic ? sl_netdev_serve(&s->socket, message, &answer)
+			 : sl_route_serve(&s->socket, message, &answer)))
 		return false;
 	*ret_err = give(s);
 	while (!*ret_err && sl_netlink_list_next(&answer, &cursor, &data, &len))

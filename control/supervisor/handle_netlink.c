@@ -14,6 +14,7 @@
 
 #include "calls.h"
 #include "inject.h"
+#include "netdev.h"
 #include "netlink_socket.h"
 #include "route_queue.h"
 
@@ -126,14 +127,14 @@ static bool any_is_ours(const uint8_t *bytes, size_t len)
 	const struct nlmsghdr *h = (const struct nlmsghdr *)bytes;
 
 	for (; NLMSG_OK(h, len); h = NLMSG_NEXT(h, len)) {
-		if (sl_route_wants(h))
+		if (sl_route_wants(h) || sl_netdev_asked(h))
 			return true;
 	}
 	return false;
 }
 
 /* 1 when the daemon has answered, 0 when the message is the kernel's, or a negative errno. */
-static int ask(struct sl_netlink_asked *asked, int fd, const struct nlmsghdr *message)
+static int ask(struct sl_netlink_asked *asked, int fd, int protocol, const struct nlmsghdr *message)
 {
 	struct sl_netlink_list answer = { NULL };
 	size_t cursor = 0, len;
@@ -142,7 +143,8 @@ static int ask(struct sl_netlink_asked *asked, int fd, const struct nlmsghdr *me
 	bool ours;
 
 	asked->message = message;
-	ours = sl_route_serve(&asked->route, message, &answer);
+	ours = protocol == NETLINK_GENERIC ? sl_netdev_serve(&asked->route, message, &answer)
+					   : sl_route_serve(&asked->route, message, &answer);
 	while (ours && !err && sl_netlink_list_next(&answer, &cursor, &data, &len))
 		err = sl_route_queue_add(fd, data, len);
 	sl_netlink_list_done(&answer);
@@ -163,7 +165,7 @@ static int pass_on(int fd, const struct nlmsghdr *message)
  * The messages in their order. One that is alone and the kernel's the program sends itself: it may name
  * descriptors and processes.
  */
-static int64_t serve(struct sl_notified *n, int fd, const uint8_t *bytes, size_t len)
+static int64_t serve(struct sl_notified *n, int fd, int protocol, const uint8_t *bytes, size_t len)
 {
 	const struct nlmsghdr *h = (const struct nlmsghdr *)bytes;
 	bool alone = NLMSG_ALIGN(h->nlmsg_len) >= len;
@@ -172,7 +174,7 @@ static int64_t serve(struct sl_notified *n, int fd, const uint8_t *bytes, size_t
 
 	sl_netlink_describe(&asked, n, fd);
 	for (; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-		int ret = ask(&asked, fd, h);
+		int ret = ask(&asked, fd, protocol, h);
 
 		if (ret == 0 && alone)
 			return 0;
@@ -184,14 +186,16 @@ static int64_t serve(struct sl_notified *n, int fd, const uint8_t *bytes, size_t
 	return (int64_t)len;
 }
 
-static bool is_rtnetlink(int fd)
+/* NETLINK_ROUTE, NETLINK_GENERIC, or -1: not for us. */
+static int protocol_of(int fd)
 {
 	int domain = 0, protocol = -1;
 	socklen_t len = sizeof(domain);
 
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_NETLINK &&
-	       getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
-	       protocol == NETLINK_ROUTE;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0 || domain != AF_NETLINK ||
+		getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) != 0)
+		return -1;
+	return protocol == NETLINK_ROUTE || protocol == NETLINK_GENERIC ? protocol : -1;
 }
 
 /* What the call is answered with; 0: the program sends it itself. */
@@ -200,14 +204,15 @@ static int64_t handle_bytes(struct sl_notified *n, const struct message *m)
 	size_t len = total(m);
 	uint8_t *bytes = calloc(1, NLMSG_ALIGN(len) + sizeof(struct nlmsghdr));
 	int64_t ret = 0;
-	int socket;
+	int socket, protocol;
 
 	if (!bytes)
 		return -ENOMEM;
 	if (gather(n, m, bytes) == 0 && any_is_ours(bytes, len)) {
 		socket = sl_notified_take_fd(n, (int)n->data->args[0]);
-		if (socket >= 0 && is_rtnetlink(socket))
-			ret = serve(n, socket, bytes, len);
+		protocol = socket >= 0 ? protocol_of(socket) : -1;
+		if (protocol >= 0)
+			ret = serve(n, socket, protocol, bytes, len);
 		if (socket >= 0)
 			close(socket);
 	}
@@ -282,7 +287,7 @@ static bool receive(struct sl_notified *n, const struct message *m, int flags,
 		.msg_namelen = sizeof(*ret_name),
 		.msg_iov = &part,
 		.msg_iovlen = 1 };
-	if (fd >= 0 && part.iov_base && is_rtnetlink(fd))
+	if (fd >= 0 && part.iov_base && protocol_of(fd) >= 0)
 		ours = sl_route_queue_receive(fd, ret, flags | MSG_DONTWAIT, &len);
 	*ret_result = len;
 	if (ours && len >= 0 && scatter(n, m, part.iov_base, MIN((size_t)len, room)) != 0)

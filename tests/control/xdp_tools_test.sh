@@ -146,6 +146,7 @@ loader
 features
 elsewhere nul0
 how=--seccomp
+features
 elsewhere up0
 how=
 filter

@@ -2,11 +2,11 @@
 
 #include <libmnl/libmnl.h>
 #include <linux/genetlink.h>
+#include <net/if.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "real.h"
 
 /*
  * libbpf from 1.3 on asks the kernel's family "netdev" what an interface can do with XDP, in
@@ -43,7 +43,7 @@ static void find_family(void)
 	_Alignas(4) uint8_t bytes[64], answer[8192];
 	struct nlmsghdr *request = mnl_nlmsg_put_header(bytes);
 	struct genlmsghdr *head;
-	int fd = REAL(socket)(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
 	ssize_t len = -1;
 
 	if (fd < 0)
@@ -59,7 +59,7 @@ static void find_family(void)
 		len = recv(fd, answer, sizeof(answer), 0);
 	if (len > 0)
 		family = read_family(answer, (size_t)len);
-	REAL(close)(fd);
+	close(fd);
 }
 
 static uint32_t read_ifindex(const struct nlmsghdr *message)
@@ -88,7 +88,7 @@ uint32_t sl_netdev_asked(const struct nlmsghdr *message)
 	return message->nlmsg_type == family ? read_ifindex(message) : 0;
 }
 
-void sl_netdev_answer(const struct nlmsghdr *message, uint32_t portid, struct sl_netlink_list *out)
+static void put_answer(const struct nlmsghdr *message, uint32_t portid, struct sl_netlink_list *out)
 {
 	_Alignas(4) uint8_t bytes[128];
 	struct nlmsghdr *answer = mnl_nlmsg_put_header(bytes);
@@ -115,4 +115,28 @@ void sl_netdev_answer(const struct nlmsghdr *message, uint32_t portid, struct sl
 		err->msg = *message;
 		sl_netlink_list_add(out, ack, ack->nlmsg_len);
 	}
+}
+
+static bool kernel_has(struct sl_route_socket *socket, uint32_t ifindex)
+{
+	struct ifreq req = { .ifr_ifindex = (int)ifindex };
+	int fd = socket->open(socket);
+	bool has = fd < 0 || ioctl(fd, SIOCGIFNAME, &req) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
+bool sl_netdev_serve(
+	struct sl_route_socket *socket, const struct nlmsghdr *message, struct sl_netlink_list *out)
+{
+	uint32_t ifindex = sl_netdev_asked(message);
+	struct sl_route_interface interface;
+
+	if (!ifindex || kernel_has(socket, ifindex) ||
+		!sl_route_find(socket, "", ifindex, &interface))
+		return false;
+	put_answer(message, socket->portid, out);
+	return !out->failed;
 }
