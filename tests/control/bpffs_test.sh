@@ -115,24 +115,29 @@ if [ -x "$bpftool" ]; then
 	# Another user: as the modes say.
 	if [ "$(id -u)" = 0 ]; then
 		as="setpriv --reuid 12345 --regid $(stat -c %g "$SLUICE_SOCKET") --clear-groups"
+		# Who may not be let in to where this was built.
+		mkdir -p "$work/theirs/cli" "$work/theirs/shim"
+		cp "$sluice" "$work/theirs/cli/"
+		cp "$build/control/shim/libsluice.so" "$work/theirs/shim/"
+		theirs=$work/theirs/cli/sluice
 		chmod o+rx "$work"
 		chmod o+rw "$SLUICE_SOCKET"
 		expect "map create" '' $run "$bpftool" map create /sys/fs/bpf/m type hash key 4 value 8 \
 			entries 10 name mine
-		refuse "another's file system" 'Permission denied' $as $run "$bpftool" map show pinned /sys/fs/bpf/m
+		refuse "another's file system" 'Permission denied' $as "$theirs" run -- "$bpftool" map show pinned /sys/fs/bpf/m
 		expect "chmod" '' $run chmod 755 /sys/fs/bpf
-		refuse "another's pin" 'Permission denied' $as $run "$bpftool" map show pinned /sys/fs/bpf/m
-		refuse "unlink" 'Permission denied' $as $run rm -f /sys/fs/bpf/m
-		refuse "pin into another's" 'Permission denied' $as $run \
+		refuse "another's pin" 'Permission denied' $as "$theirs" run -- "$bpftool" map show pinned /sys/fs/bpf/m
+		refuse "unlink" 'Permission denied' $as "$theirs" run -- rm -f /sys/fs/bpf/m
+		refuse "pin into another's" 'Permission denied' $as "$theirs" run -- \
 			"$bpftool" map create /sys/fs/bpf/n type hash key 4 value 8 entries 10 name n
-		[ "$($as "$sluice" pin list --json | tr -d '\n ')" = "[]" ] || fail "sees another's pins"
+		[ "$($as "$theirs" pin list --json | tr -d '\n ')" = "[]" ] || fail "sees another's pins"
 		expect "mkdir" '' $run mkdir -m 1777 /sys/fs/bpf/all
-		expect "pin into everybody's" '' $as $run \
+		expect "pin into everybody's" '' $as "$theirs" run -- \
 			"$bpftool" map create /sys/fs/bpf/all/n type hash key 4 value 8 entries 10 name n
-		expect "one's own" '/sys/fs/bpf/all/n' $as "$sluice" pin list
+		expect "one's own" '/sys/fs/bpf/all/n' $as "$theirs" pin list
 		expect "chown" '' $run chown 12345 /sys/fs/bpf/m
-		expect "given away" 'mine' $as $run "$bpftool" map show pinned /sys/fs/bpf/m
-		refuse "unlink in another's directory" 'Permission denied' $as $run rm -f /sys/fs/bpf/m
+		expect "given away" 'mine' $as "$theirs" run -- "$bpftool" map show pinned /sys/fs/bpf/m
+		refuse "unlink in another's directory" 'Permission denied' $as "$theirs" run -- rm -f /sys/fs/bpf/m
 	fi
 fi
 root=$(dirname "$SLUICE_SOCKET")/sluice.bpf
