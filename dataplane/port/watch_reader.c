@@ -100,13 +100,14 @@ static const struct sluice_record *peek(const struct sluice_watch *watch, uint32
 	uint32_t mask = watch->layout.capacity - 1;
 
 	while (ring->tail != head) {
-		uint32_t at = ring->tail & mask, size;
+		uint32_t at = ring->tail & mask, size = 0;
 		const struct sluice_record *record =
 			(const struct sluice_record *)(ring->data + at);
 
-		size = record->size;
-		if (size < ALIGNMENT || size % ALIGNMENT || size > mask + 1 - at ||
-			head - ring->tail > watch->layout.capacity) {
+		/* The tail is in memory that others may write to. */
+		if (at % ALIGNMENT == 0 && head - ring->tail <= watch->layout.capacity)
+			size = record->size;
+		if (size < ALIGNMENT || size % ALIGNMENT || size > mask + 1 - at) {
 			/* Never by a sound writer: go on with what comes next. */
 			__atomic_store_n(&ring->tail, head, __ATOMIC_RELEASE);
 			return NULL;
