@@ -276,6 +276,29 @@ static LLVMValueRef array_desc(struct sl_emitter *e)
 	return sl_emit_address(e, BPF_REG_2, &unknown, offsetof(struct sl_map, desc));
 }
 
+/*
+ * The call below stands in every program that jumps, and nearly never happens. By the C convention it
+ * would make all of them save registers for it, at nearly twice the cost of a jump. So it preserves
+ * them itself: LLVM's preserve_most, all general registers but r11.
+ */
+#ifdef __x86_64__
+#define NOTE_JUMP_CONVENTION LLVMPreserveMostCallConv
+void sl_note_jump_preserving(void);
+__attribute__((naked, used)) void sl_note_jump_preserving(void)
+{
+	__asm__("push %rax\n\tpush %rcx\n\tpush %rdx\n\tpush %rsi\n\tpush %rdi\n\t"
+		"push %r8\n\tpush %r9\n\tpush %r10\n\t"
+		"push %rbp\n\tmov %rsp, %rbp\n\tand $-16, %rsp\n\t"
+		"call sl_prog_array_note_jump@PLT\n\t"
+		"mov %rbp, %rsp\n\tpop %rbp\n\t"
+		"pop %r10\n\tpop %r9\n\tpop %r8\n\t"
+		"pop %rdi\n\tpop %rsi\n\tpop %rdx\n\tpop %rcx\n\tpop %rax\n\tret");
+}
+#else
+#define NOTE_JUMP_CONVENTION LLVMCCallConv
+#define sl_note_jump_preserving sl_prog_array_note_jump
+#endif
+
 /* Of a packet whose path is wanted, to be called with what is called for the slot, and the target. */
 static void emit_note_jump(struct sl_emitter *e, LLVMValueRef count, LLVMValueRef *args,
 	LLVMValueRef target, LLVMBasicBlockRef go)
@@ -285,14 +308,16 @@ static void emit_note_jump(struct sl_emitter *e, LLVMValueRef count, LLVMValueRe
 	LLVMValueRef flag = sl_emit_const(e, SL_TAIL_CALLS_TRACED), traced;
 	LLVMValueRef note_args[] = { args[0], args[1], args[2], target };
 	LLVMBasicBlockRef note = sl_emit_new_block(e, "tail.note");
+	LLVMValueRef fn, call;
 
 	traced = LLVMBuildICmp(e->builder, LLVMIntNE, LLVMBuildAnd(e->builder, count, flag, ""),
 		sl_emit_const(e, 0), "");
 	LLVMBuildCondBr(e->builder, traced, note, go);
 	LLVMPositionBuilderAtEnd(e->builder, note);
-	LLVMBuildCall2(e->builder, type,
-		sl_emit_declare(e, "sl_prog_array_note_jump", type, sl_prog_array_note_jump),
-		note_args, 4, "");
+	fn = sl_emit_declare(e, "sl_note_jump_preserving", type, sl_note_jump_preserving);
+	LLVMSetFunctionCallConv(fn, NOTE_JUMP_CONVENTION);
+	call = LLVMBuildCall2(e->builder, type, fn, note_args, 4, "");
+	LLVMSetInstructionCallConv(call, NOTE_JUMP_CONVENTION);
 	LLVMBuildBr(e->builder, go);
 }
 
